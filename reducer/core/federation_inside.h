@@ -1,0 +1,75 @@
+/* The parts of federation.c: what its files share. Nobody else includes this. */
+#ifndef REDUCER_CORE_FEDERATION_INSIDE_H
+#define REDUCER_CORE_FEDERATION_INSIDE_H
+
+#include "reducer/core/federation.h"
+
+struct federation {
+    struct federation_config config;
+    struct roster roster;
+    enum federation_state state;
+    uint64_t change;
+    struct {
+        struct federation_action *items; /* owned ring */
+        size_t n_items;
+        size_t capacity;
+        size_t first;
+    } queue;
+    bool has_session;
+    bool is_terminated; /* stopped at once: no further round, and the open one is cancelled */
+    struct federation_session session;
+    struct federation_base base; /* of the session's current model; model_id empty: not loaded */
+    struct round *round;         /* the open one, or the last one; owned */
+    uint64_t next_round_id;
+    uint64_t start_token;
+    uint64_t planning_since_ms;
+    uint64_t restarted_ms; /* the open round was resumed then; 0: it was planned by us */
+    struct {
+        char (*client_ids)[FED_ID_SIZE]; /* clients of the last round, sorted; owned */
+        size_t n_clients;
+        uint64_t until_ms; /* they are waited for until then */
+    } expected;
+    bool was_closed;    /* a combiner holds a sealed sum of the open round: close it at once */
+    bool is_journaling; /* a changed plan is being written while COLLECTING */
+    uint64_t due_ms;
+    struct federation_validation validation;
+    struct fed_strmap validated; /* client_id → the federation itself: a set */
+};
+
+/* A zeroed action at the end of the queue, to be filled in; NULL when out of memory (the action is
+ * lost: only messages are made this way, and those may be lost). */
+struct federation_action *federation_push(struct federation *fed, enum federation_action_type type);
+
+void federation_answer(struct federation *fed, uint64_t token, int status, const char *text);
+
+/* Enter `state`; wakes who watches. */
+void federation_move(struct federation *fed, enum federation_state state);
+
+void federation_want(struct federation *fed,
+                     uint64_t due_ms); /* look again at due_ms at the latest */
+
+/* planning.c */
+void planning_begin(struct federation *fed, uint64_t now_ms); /* next round, or the session's end */
+void planning_look(struct federation *fed, uint64_t now_ms);
+void planning_journaled(struct federation *fed, uint64_t now_ms);
+size_t planning_count_candidates(const struct federation *fed,
+                                 const struct federation_session *session);
+void planning_expect(struct federation *fed,
+                     uint64_t now_ms); /* somebody was lost: wait for them */
+void planning_send(struct federation *fed, struct round_part *part, uint64_t now_ms);
+void planning_move_clients(struct federation *fed, uint64_t now_ms); /* off combiners given up */
+void planning_end_session(struct federation *fed);
+
+/* closing.c */
+void closing_look(struct federation *fed, uint64_t now_ms); /* COLLECTING and CLOSING */
+void closing_send(struct federation *fed, const struct round_part *part);
+void closing_begin(struct federation *fed, uint64_t now_ms);
+void closing_fail(struct federation *fed, const char *why, uint64_t now_ms);
+void closing_cancel(struct federation *fed, uint64_t now_ms);
+void closing_recorded(struct federation *fed); /* COMMITTING or RECORDING is written */
+void closing_derived(struct federation *fed, uint64_t now_ms);
+void closing_send_done(struct federation *fed, uint64_t link, const char *round_id);
+void closing_send_validate(struct federation *fed, const struct roster_combiner *combiner);
+struct round_patience closing_patience(const struct federation *fed);
+
+#endif /* REDUCER_CORE_FEDERATION_INSIDE_H */

@@ -1,0 +1,261 @@
+#include "reducer/core/roster.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void roster_init(struct roster *roster)
+{
+    *roster = (struct roster){0};
+    fed_strmap_init(&roster->combiners);
+    fed_strmap_init(&roster->clients);
+}
+
+static void free_values(struct fed_strmap *map)
+{
+    size_t cursor = 0;
+
+    for (void *value = fed_strmap_next(map, &cursor, NULL); value != NULL;
+         value = fed_strmap_next(map, &cursor, NULL)) {
+        free(value);
+    }
+    fed_strmap_deinit(map);
+}
+
+void roster_deinit(struct roster *roster)
+{
+    free_values(&roster->clients);
+    free_values(&roster->combiners);
+}
+
+struct roster_combiner *roster_find_combiner(const struct roster *roster, const char *combiner_id)
+{
+    return fed_strmap_find(&roster->combiners, combiner_id);
+}
+
+struct roster_client *roster_find_client(const struct roster *roster, const char *client_id)
+{
+    return fed_strmap_find(&roster->clients, client_id);
+}
+
+struct roster_combiner *roster_find_link(const struct roster *roster, uint64_t link)
+{
+    size_t cursor = 0;
+    struct roster_combiner *combiner = NULL;
+
+    do {
+        combiner = fed_strmap_next(&roster->combiners, &cursor, NULL);
+    } while (combiner != NULL && (link == 0 || combiner->link != link));
+    return combiner;
+}
+
+bool roster_is_present(const struct roster_client *client)
+{
+    return client->phase == FED_CLIENT_ATTACHED && client->combiner->link != 0;
+}
+
+/* Find `key` in the map, or put a zeroed value of `size` bytes there. */
+static int find_or_add(struct fed_strmap *map,
+                       const char *key,
+                       size_t size,
+                       size_t items_max,
+                       void **ret_value,
+                       struct fed_err *err)
+{
+    void *value = fed_strmap_find(map, key);
+    int rc;
+
+    if (value != NULL) {
+        *ret_value = value;
+        return 0;
+    }
+    if (map->n_items >= items_max) {
+        return fed_err_set(err, FED_E_LIMIT, "%s: more than %zu of its kind", key, items_max);
+    }
+    value = calloc(1, size);
+    if (value == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "%s", key);
+    }
+    rc = fed_strmap_put(map, key, value, NULL, err);
+    if (rc < 0) {
+        free(value);
+        return rc;
+    }
+    *ret_value = value;
+    return 0;
+}
+
+static void move_client(struct roster_client *client,
+                        struct roster_combiner *combiner,
+                        enum fed_client_phase phase,
+                        uint64_t now_ms)
+{
+    if (client->combiner != NULL && client->phase == FED_CLIENT_ATTACHED) {
+        assert(client->combiner->n_attached > 0);
+        client->combiner->n_attached--;
+    }
+    if (phase != FED_CLIENT_ATTACHED &&
+        (client->phase == FED_CLIENT_ATTACHED || client->combiner == NULL)) {
+        client->away_since_ms = now_ms;
+    }
+    client->combiner = combiner;
+    client->phase = phase;
+    if (phase == FED_CLIENT_ATTACHED) {
+        combiner->n_attached++;
+        combiner->n_expected -= combiner->n_expected > 0 ? 1 : 0;
+    }
+}
+
+int roster_client_state(struct roster *roster,
+                        struct roster_combiner *combiner,
+                        const struct fed_client_state *state,
+                        uint64_t now_ms,
+                        struct fed_err *err)
+{
+    struct roster_client *client = roster_find_client(roster, state->client_id);
+    void *value = NULL;
+    int rc;
+
+    if (state->phase != FED_CLIENT_ATTACHED && (client == NULL || client->combiner != combiner)) {
+        return 0;
+    }
+    rc = find_or_add(&roster->clients, state->client_id, sizeof(*client), ROSTER_CLIENTS_MAX,
+                     &value, err);
+    if (rc < 0) {
+        return rc;
+    }
+    client = value;
+    fed_id_copy(client->client_id, state->client_id);
+    if (state->name[0] != '\0') {
+        memcpy(client->name, state->name, sizeof(client->name));
+    }
+    if (state->ip[0] != '\0') {
+        memcpy(client->ip, state->ip, sizeof(client->ip));
+    }
+    move_client(client, combiner, state->phase, now_ms);
+    client->hello_count = roster->hello_count;
+    return 0;
+}
+
+/* Whoever was at the combiner and is not in its Hello has left it. */
+static void drop_unlisted(struct roster *roster, struct roster_combiner *combiner, uint64_t now_ms)
+{
+    size_t cursor = 0;
+    struct roster_client *client;
+
+    while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
+        if (client->combiner == combiner && client->hello_count != roster->hello_count) {
+            move_client(client, combiner, FED_CLIENT_GONE, now_ms);
+        }
+    }
+}
+
+int roster_hello(struct roster *roster,
+                 const struct fed_hello *hello,
+                 uint64_t link,
+                 uint64_t now_ms,
+                 uint64_t *ret_old_link,
+                 struct fed_err *err)
+{
+    struct roster_combiner *combiner;
+    void *value = NULL;
+    uint64_t old_link;
+    int rc = find_or_add(&roster->combiners, hello->combiner_id, sizeof(*combiner),
+                         ROSTER_COMBINERS_MAX, &value, err);
+
+    assert(link != 0);
+    if (rc < 0) {
+        return rc;
+    }
+    combiner = value;
+    old_link = combiner->link == link ? 0 : combiner->link;
+    if (combiner->boot_id[0] != '\0' && strcmp(combiner->boot_id, hello->boot_id) != 0) {
+        combiner->reboot_ms = now_ms;
+    }
+    fed_id_copy(combiner->combiner_id, hello->combiner_id);
+    fed_id_copy(combiner->boot_id, hello->boot_id);
+    memcpy(combiner->name, hello->name, sizeof(combiner->name));
+    memcpy(combiner->advertise, hello->advertise, sizeof(combiner->advertise));
+    memcpy(combiner->version, hello->version, sizeof(combiner->version));
+    combiner->clients_max = hello->clients_max;
+    combiner->link = link;
+    roster->hello_count++;
+    for (size_t i = 0; i < hello->n_clients && rc == 0; i++) {
+        rc = roster_client_state(roster, combiner, &hello->clients[i], now_ms, err);
+    }
+    drop_unlisted(roster, combiner, now_ms);
+    *ret_old_link = old_link;
+    return rc;
+}
+
+struct roster_combiner *roster_link_closed(struct roster *roster, uint64_t link, uint64_t now_ms)
+{
+    struct roster_combiner *combiner = roster_find_link(roster, link);
+
+    if (combiner != NULL) {
+        combiner->link = 0;
+        combiner->down_since_ms = now_ms;
+    }
+    return combiner;
+}
+
+static uint32_t load_of(const struct roster_combiner *combiner)
+{
+    return combiner->n_attached + combiner->n_expected;
+}
+
+static bool has_room(const struct roster_combiner *combiner)
+{
+    return combiner->link != 0 &&
+           (combiner->clients_max == 0 || combiner->n_attached < combiner->clients_max);
+}
+
+static bool is_named(const struct roster_combiner *combiner, const char *preferred)
+{
+    return preferred != NULL && (strcmp(preferred, combiner->name) == 0 ||
+                                 strcmp(preferred, combiner->combiner_id) == 0);
+}
+
+static struct roster_combiner *
+choose(const struct roster *roster, const char *preferred, uint64_t now_ms)
+{
+    struct roster_combiner *best = NULL;
+    struct roster_combiner *combiner;
+    size_t cursor = 0;
+
+    while ((combiner = fed_strmap_next(&roster->combiners, &cursor, NULL)) != NULL) {
+        if (now_ms - combiner->expected_ms > ROSTER_EXPECT_MS) {
+            combiner->n_expected = 0;
+        }
+        if (!has_room(combiner)) {
+            continue;
+        }
+        if (is_named(combiner, preferred)) {
+            return combiner;
+        }
+        if (best == NULL || load_of(combiner) < load_of(best) ||
+            (load_of(combiner) == load_of(best) &&
+             strcmp(combiner->combiner_id, best->combiner_id) < 0)) {
+            best = combiner;
+        }
+    }
+    return best;
+}
+
+const struct roster_combiner *
+roster_assign(struct roster *roster, const char *client_id, const char *preferred, uint64_t now_ms)
+{
+    const struct roster_client *client = roster_find_client(roster, client_id);
+    struct roster_combiner *combiner;
+
+    if (client != NULL && client->combiner->link != 0) {
+        return client->combiner;
+    }
+    combiner = choose(roster, preferred, now_ms);
+    if (combiner != NULL) {
+        combiner->n_expected++;
+        combiner->expected_ms = now_ms;
+    }
+    return combiner;
+}

@@ -1,0 +1,192 @@
+/* The open round: who was asked, who has answered, which partial sums are in.
+ *
+ *   PLANNED --plans sent--> OPEN --closing rule--> CLOSING --commit--> COMMITTED
+ *      any of the three --quorum missed--> FAILED      --session stopped--> CANCELLED
+ *
+ * A part is one combiner's share of the round:
+ *
+ *   WAITING --partial taken in--> ADDING --its sums added--> ADDED
+ *      WAITING --combiner given up--> FENCED --a higher plan_seq--> WAITING
+ *
+ * Everything here is a statement about one round; when it is journaled, sent or closed is
+ * federation.c's business. Source of the rules: the round protocol, sections 3, 6 and 7. Pure:
+ * the time is an argument. Owned by the loop.
+ */
+#ifndef REDUCER_CORE_ROUND_H
+#define REDUCER_CORE_ROUND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/err.h"
+#include "common/base/strmap.h"
+#include "common/link/link.h"
+#include "reducer/core/roster.h"
+
+#define ROUND_REFUSALS_MAX 1000U /* kept with their text; the rest are counted by reason */
+#define ROUND_CORRUPT_MAX  3U    /* times a partial sum may be sent again */
+
+enum round_state {
+    ROUND_PLANNED,
+    ROUND_OPEN,
+    ROUND_CLOSING,
+    ROUND_COMMITTED,
+    ROUND_FAILED,
+    ROUND_CANCELLED,
+    ROUND_STATE_MAX,
+};
+
+enum part_state {
+    PART_WAITING,
+    PART_ADDING,
+    PART_ADDED,
+    PART_FENCED,
+};
+
+struct round_client {
+    char client_id[FED_ID_SIZE];
+    char update_id[FED_ID_SIZE]; /* of the admitted update */
+    uint64_t examples;           /* of the admitted update */
+    size_t part;                 /* index into round.parts */
+    bool is_admitted;
+    enum fed_refusal refusal; /* last one from its own connection; NONE after an admission */
+};
+
+struct round_part {
+    char combiner_id[FED_ID_SIZE];
+    uint64_t plan_seq;
+    uint64_t fenced_plan_seq;
+    enum part_state state;
+    uint8_t sha256[FED_SHA256_SIZE]; /* of the partial, from ADDING on */
+    struct fed_entry *entries;       /* (n_entries,) of the partial, owned, from ADDING on */
+    size_t n_entries;
+    uint64_t token; /* names the partial that is being added */
+    unsigned n_corrupt;
+    bool is_sent; /* its present plan has been given to the combiner's link */
+};
+
+struct round {
+    char session_id[FED_ID_SIZE];
+    char round_id[FED_ROUND_ID_SIZE];
+    uint32_t round_number;
+    uint64_t version; /* of its row */
+    enum round_state state;
+    char base_model_id[FED_ID_SIZE];
+    uint8_t base_sha256[FED_SHA256_SIZE];
+    uint64_t base_size_bytes;
+    int32_t *scale_bits; /* (n_tensors,) owned */
+    size_t n_tensors;
+    uint32_t limit_bits;
+    uint64_t planned_utc_ms;
+    uint64_t planned_ms;  /* monotonic; 0 after a restart of the reducer */
+    uint64_t deadline_ms; /* monotonic */
+    uint64_t timeout_ms;
+    uint64_t close_ms;            /* partials are awaited until then; valid while CLOSING */
+    struct round_client *clients; /* (n_clients,) owned, sorted by client_id */
+    size_t n_clients;
+    struct round_part *parts; /* (n_parts,) owned */
+    size_t n_parts;
+    struct fed_refused *refused; /* (n_refused,) owned */
+    size_t n_refused;
+    uint64_t n_refused_more;    /* beyond ROUND_REFUSALS_MAX */
+    char model_id[FED_ID_SIZE]; /* COMMITTED */
+    uint8_t model_sha256[FED_SHA256_SIZE];
+    uint64_t model_size_bytes;
+    char failure[FED_LINK_DETAIL_SIZE]; /* FAILED: why */
+    uint64_t closed_ms;                 /* CLOSING began */
+    uint64_t committed_ms;              /* the commit point */
+};
+
+/* When somebody is waited for, and how long. All in ms. */
+struct round_patience {
+    uint64_t heartbeat_limit_ms;
+    uint64_t reattach_grace_ms;
+    uint64_t combiner_grace_ms;
+    uint64_t restarted_ms; /* when the reducer resumed this round; 0: it did not */
+};
+
+/* n clients (sorted, no doubles) as they are in the roster: each is given to the combiner it is at.
+ * Fails with FED_E_NOMEM. Free with round_free(). */
+FED_NODISCARD int round_new(const char (*client_ids)[FED_ID_SIZE],
+                            size_t n_clients,
+                            const struct roster *roster,
+                            struct round **ret_round,
+                            struct fed_err *err);
+struct round *round_free(struct round *round); /* accepts NULL */
+FED_DEFINE_CLEANUP(struct round, round_free);
+
+const char *round_state_name(enum round_state state); /* "planned" */
+void round_move(struct round *round, enum round_state next);
+
+struct round_client *round_find_client(const struct round *round, const char *client_id);
+struct round_part *round_find_part(const struct round *round, const char *combiner_id);
+
+/* What a combiner says it has admitted or refused; told again it changes nothing. Entries of a plan
+ * that is fenced or not the part's present one are ignored. */
+void round_admitted(struct round *round,
+                    const struct round_part *part,
+                    const struct fed_entry *entry);
+void round_refused(struct round *round,
+                   const struct round_part *part,
+                   const struct fed_refused *refused);
+
+size_t round_count_admitted(const struct round *round);
+
+/* Is this client still waited for? If so *ret_until_ms is when that ends by itself (UINT64_MAX: not
+ * before the deadline). */
+bool round_awaits_client(const struct round *round,
+                         const struct round_client *client,
+                         const struct roster *roster,
+                         const struct round_patience *patience,
+                         uint64_t now_ms,
+                         uint64_t *ret_until_ms);
+
+/* The closing rule but for the deadline: true when nobody is left to wait for. Else *ret_look_ms is
+ * when to look again though nothing happens. */
+bool round_is_answered(const struct round *round,
+                       const struct roster *roster,
+                       const struct round_patience *patience,
+                       uint64_t now_ms,
+                       uint64_t *ret_look_ms);
+
+/* Judge a partial sum that has arrived whole and whose hash held. On FED_VERDICT_ACCEPTED the
+ * entries (taken over, set to NULL at the caller) belong to the part, which is ADDING under
+ * `token`. `detail` (FED_LINK_DETAIL_SIZE) says why not. */
+enum fed_verdict round_take_partial(struct round *round,
+                                    const char *combiner_id,
+                                    uint64_t plan_seq,
+                                    const uint8_t sha256[FED_SHA256_SIZE],
+                                    struct fed_entry **entries,
+                                    size_t n_entries,
+                                    uint64_t token,
+                                    char *ret_detail);
+
+/* Its sums have been added. */
+void round_partial_added(struct round *round, uint64_t token);
+
+/* Give up what has not been handed over: WAITING parts are FENCED, their admitted clients refused
+ * as combiner_lost. */
+void round_fence_missing(struct round *round);
+
+/* No part WAITING or ADDING. */
+bool round_is_summed(const struct round *round);
+
+/* Entries of all ADDED parts, sorted by client_id; the array is the caller's (free()).
+ * Fails with FED_E_NOMEM. */
+FED_NODISCARD int round_list_entries(const struct round *round,
+                                     struct fed_entry **ret_entries,
+                                     size_t *ret_n_entries,
+                                     uint64_t *ret_sum_examples,
+                                     struct fed_err *err);
+
+/* The plan of one part, with empty task_data. Fails with FED_E_NOMEM. */
+FED_NODISCARD int round_make_plan(const struct round *round,
+                                  const struct round_part *part,
+                                  uint64_t examples_max,
+                                  uint64_t now_ms,
+                                  struct fed_plan *ret_plan,
+                                  struct fed_err *err);
+
+#endif /* REDUCER_CORE_ROUND_H */
