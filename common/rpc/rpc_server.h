@@ -16,6 +16,7 @@ typedef void (*fed_rpc_method_fn)(struct fed_rpc_call *call, struct fed_rpc_in *
 struct fed_rpc_method {
     const char *path; /* "/fedn.Combiner/TaskStream" */
     bool is_request_streamed;
+    bool is_response_streamed;
     fed_rpc_method_fn fn;
 };
 
