@@ -1,0 +1,99 @@
+#include "common/model/checksum.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <libdeflate.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <openssl/evp.h>
+
+#include "common/base/file.h"
+
+#define READ_SIZE 65536
+
+struct fed_sha256 {
+    EVP_MD_CTX *context;
+};
+
+int fed_sha256_new(struct fed_sha256 **ret_hash, struct fed_err *err)
+{
+    struct fed_sha256 *hash = calloc(1, sizeof(*hash));
+
+    if (hash != NULL) {
+        hash->context = EVP_MD_CTX_new();
+    }
+    if (hash == NULL || hash->context == NULL ||
+        EVP_DigestInit_ex(hash->context, EVP_sha256(), NULL) != 1) {
+        (void)fed_sha256_free(hash);
+        return fed_err_set(err, FED_E_NOMEM, "SHA-256");
+    }
+    *ret_hash = hash;
+    return 0;
+}
+
+struct fed_sha256 *fed_sha256_free(struct fed_sha256 *hash)
+{
+    if (hash != NULL) {
+        EVP_MD_CTX_free(hash->context);
+        free(hash);
+    }
+    return NULL;
+}
+
+void fed_sha256_add(struct fed_sha256 *hash, const void *data, size_t size)
+{
+    const int rc = EVP_DigestUpdate(hash->context, data, size);
+    assert(rc == 1);
+}
+
+void fed_sha256_finish(struct fed_sha256 *hash, uint8_t ret_digest[FED_SHA256_BYTES])
+{
+    const int rc = EVP_DigestFinal_ex(hash->context, ret_digest, NULL);
+    assert(rc == 1);
+}
+
+void fed_sha256_once(const void *data, size_t size, uint8_t ret_digest[FED_SHA256_BYTES])
+{
+    const int rc = EVP_Digest(data, size, ret_digest, NULL, EVP_sha256(), NULL);
+    assert(rc == 1);
+}
+
+int fed_sha256_file(const char *path,
+                    uint8_t ret_digest[FED_SHA256_BYTES],
+                    uint64_t *ret_size,
+                    struct fed_err *err)
+{
+    uint8_t block[READ_SIZE];
+    struct fed_sha256 *hash = NULL;
+    uint64_t size = 0;
+    ssize_t n = 1;
+    int rc;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return fed_file_error(err, "open", path);
+    }
+    rc = fed_sha256_new(&hash, err);
+    while (rc == 0 && n > 0) {
+        n = read(fd, block, sizeof(block));
+        if (n > 0) {
+            fed_sha256_add(hash, block, (size_t)n);
+            size += (uint64_t)n;
+        } else if (n < 0) {
+            rc = fed_file_error(err, "read", path);
+        }
+    }
+    if (rc == 0) {
+        fed_sha256_finish(hash, ret_digest);
+        *ret_size = size;
+    }
+    (void)fed_sha256_free(hash);
+    (void)close(fd);
+    return rc;
+}
+
+uint32_t fed_crc32(uint32_t crc, const void *data, size_t size)
+{
+    return libdeflate_crc32(crc, data, size);
+}

@@ -1,0 +1,31 @@
+/* SHA-256 (FIPS 180-4) and CRC-32 (ISO-HDLC, as in ZIP), by OpenSSL and libdeflate. Any thread. */
+#ifndef FED_COMMON_MODEL_CHECKSUM_H
+#define FED_COMMON_MODEL_CHECKSUM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+
+#define FED_SHA256_BYTES 32
+
+struct fed_sha256; /* a hash in the making */
+
+/* Fails with FED_E_NOMEM. Free with fed_sha256_free(). */
+FED_NODISCARD int fed_sha256_new(struct fed_sha256 **ret_hash, struct fed_err *err);
+struct fed_sha256 *fed_sha256_free(struct fed_sha256 *hash); /* accepts NULL */
+void fed_sha256_add(struct fed_sha256 *hash, const void *data, size_t size);
+void fed_sha256_finish(struct fed_sha256 *hash, uint8_t ret_digest[FED_SHA256_BYTES]);
+
+void fed_sha256_once(const void *data, size_t size, uint8_t ret_digest[FED_SHA256_BYTES]);
+
+/* Hash a whole file, in pieces. Blocks. Fails as fed_file_*; *ret_size is its length in bytes. */
+FED_NODISCARD int fed_sha256_file(const char *path,
+                                  uint8_t ret_digest[FED_SHA256_BYTES],
+                                  uint64_t *ret_size,
+                                  struct fed_err *err);
+
+/* Continue `crc` (0 at the start) over more bytes. */
+uint32_t fed_crc32(uint32_t crc, const void *data, size_t size);
+
+#endif /* FED_COMMON_MODEL_CHECKSUM_H */

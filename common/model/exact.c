@@ -1,0 +1,94 @@
+#include "common/model/exact.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+/* Adding 1.5 * 2^52 leaves a double of |s| <= 2^51 rounded to an integer, half to even, in the low
+ * bits: rint() and the conversion in one addition that every compiler can put in vectors. */
+#define ROUNDER 0x1.8p52
+
+static int64_t quantize(double x, double b, double examples, double scale)
+{
+    const double difference = x - b;
+    const double weighted = examples * difference;
+    const double rounded = weighted * scale + ROUNDER;
+    const double rounder = ROUNDER;
+    int64_t bits;
+    int64_t zero;
+
+    memcpy(&bits, &rounded, sizeof(bits));
+    memcpy(&zero, &rounder, sizeof(zero));
+    return bits - zero;
+}
+
+size_t fed_exact_check(const double *x,
+                       const double *b,
+                       size_t n,
+                       double examples,
+                       int32_t scale_bits,
+                       uint32_t limit_bits)
+{
+    const double scale = ldexp(1.0, scale_bits);
+    const double limit = ldexp(1.0, (int)limit_bits);
+
+    assert(limit_bits <= 51);
+    for (size_t i = 0; i < n; i++) {
+        const double difference = x[i] - b[i];
+        const double weighted = examples * difference;
+        if (!(fabs(rint(weighted * scale)) <= limit)) { /* also when it is not finite */
+            return i;
+        }
+    }
+    return n;
+}
+
+void fed_exact_add(int64_t *sum,
+                   const double *x,
+                   const double *b,
+                   size_t n,
+                   double examples,
+                   int32_t scale_bits)
+{
+    const double scale = ldexp(1.0, scale_bits);
+
+    for (size_t i = 0; i < n; i++) {
+        sum[i] += quantize(x[i], b[i], examples, scale);
+    }
+}
+
+void fed_exact_subtract(int64_t *sum,
+                        const double *x,
+                        const double *b,
+                        size_t n,
+                        double examples,
+                        int32_t scale_bits)
+{
+    const double scale = ldexp(1.0, scale_bits);
+
+    for (size_t i = 0; i < n; i++) {
+        sum[i] -= quantize(x[i], b[i], examples, scale);
+    }
+}
+
+void fed_exact_finish(double *ret_values,
+                      const int64_t *sum,
+                      const double *b,
+                      size_t n,
+                      double examples,
+                      int32_t scale_bits)
+{
+    const double divisor = ldexp(1.0, scale_bits) * examples;
+
+    for (size_t i = 0; i < n; i++) {
+        ret_values[i] = b[i] + (double)sum[i] / divisor;
+    }
+}
+
+int32_t fed_exact_exponent(double magnitude)
+{
+    int exponent = 0;
+    const double fraction = frexp(magnitude < 1.0 ? 1.0 : magnitude, &exponent);
+
+    return fraction > 0.5 ? exponent : exponent - 1;
+}
