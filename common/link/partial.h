@@ -1,0 +1,60 @@
+/* The partial sum of one combiner, as a file: what PutPartial carries (round protocol, section 6).
+ *
+ *   "CONFEDP1" · u64 header size · header · int64 sums, tensor order · SHA-256 of all before it
+ *
+ * Numbers are little-endian, texts u16 length and bytes. A partial without entries has no sums.
+ * Blocks on disk: worker only.
+ */
+#ifndef FED_COMMON_LINK_PARTIAL_H
+#define FED_COMMON_LINK_PARTIAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/link/link.h"
+
+struct fed_partial {
+    char round_id[FED_ROUND_ID_SIZE];
+    char combiner_id[FED_ID_SIZE];
+    uint64_t plan_seq;
+    uint8_t base_sha256[FED_SHA256_SIZE];
+    int32_t *scale_bits; /* (n_tensors,) owned */
+    size_t n_tensors;
+    uint64_t n_params;
+    uint64_t sum_examples;
+    struct fed_entry *entries; /* (n_entries,) owned, sorted by client_id */
+    size_t n_entries;
+    uint8_t sha256[FED_SHA256_SIZE]; /* the trailer */
+};
+
+void fed_partial_deinit(struct fed_partial *partial);
+
+/* Write the file (temporary name, rename) and set partial->sha256. `sums` (n_params,) may be NULL
+ * without entries. Fails with FED_E_IO, FED_E_NOMEM. */
+FED_NODISCARD int fed_partial_write(const char *path,
+                                    struct fed_partial *partial,
+                                    const int64_t *sums,
+                                    struct fed_err *err);
+
+/* Read the header and verify the hash of the whole file and that the parts agree: sizes, order and
+ * uniqueness of entries, the sum of examples. Fails with FED_E_CORRUPT, FED_E_IO, FED_E_NOMEM.
+ * The caller deinits *ret_partial. */
+FED_NODISCARD int
+fed_partial_open(const char *path, struct fed_partial *ret_partial, struct fed_err *err);
+
+/* sums[i] += the file's. The file must have passed fed_partial_open(). */
+FED_NODISCARD int fed_partial_add(const char *path,
+                                  const struct fed_partial *partial,
+                                  int64_t *sums,
+                                  struct fed_err *err);
+
+/* The id of the model these entries (sorted by client_id) give: same contents, same id. */
+void fed_model_id(const char *round_id,
+                  const char *base_model_id,
+                  const char *strategy,
+                  const struct fed_entry *entries,
+                  size_t n_entries,
+                  char ret_id[FED_ID_SIZE]);
+
+#endif /* FED_COMMON_LINK_PARTIAL_H */
