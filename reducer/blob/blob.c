@@ -1,0 +1,179 @@
+#include "reducer/blob/blob.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/file.h"
+#include "reducer/blob/blob_inside.h"
+
+#define COPY_SIZE (256U * 1024U)
+
+int blob_open(const char *url, struct blob_store **ret_store, struct fed_err *err)
+{
+    if (strncmp(url, "dir:", 4) == 0 && url[4] != '\0') {
+        return blob_dir_open(url + 4, ret_store, err);
+    }
+    if (strcmp(url, "mem:") == 0) {
+        return blob_mem_open(ret_store, err);
+    }
+    return fed_err_set(err, FED_E_INVALID, "blob store '%s' is of no known kind: use dir:DIR", url);
+}
+
+struct blob_store *blob_close(struct blob_store *store)
+{
+    if (store != NULL) {
+        store->ops->close(store);
+    }
+    return NULL;
+}
+
+bool blob_key_is_valid(const char *key)
+{
+    const size_t n = strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+    return n > 0 && n <= BLOB_KEY_MAX && key[n] == '\0' && key[0] != '.';
+}
+
+static int check_key(const char *key, struct fed_err *err)
+{
+    return blob_key_is_valid(key) ? 0
+                                  : fed_err_set(err, FED_E_INVALID, "bad blob key '%.80s'", key);
+}
+
+int blob_put_begin(struct blob_store *store,
+                   const char *key,
+                   struct blob_writer **ret_writer,
+                   struct fed_err *err)
+{
+    const int rc = check_key(key, err);
+
+    return rc < 0 ? rc : store->ops->put_begin(store, key, ret_writer, err);
+}
+
+int blob_put_chunk(struct blob_writer *writer, const void *data, size_t size, struct fed_err *err)
+{
+    return writer->store->ops->put_chunk(writer, data, size, err);
+}
+
+int blob_put_commit(struct blob_writer *writer, const uint8_t sha256[32], struct fed_err *err)
+{
+    return writer->store->ops->put_commit(writer, sha256, err);
+}
+
+void blob_put_abort(struct blob_writer *writer)
+{
+    if (writer != NULL) {
+        writer->store->ops->put_abort(writer);
+    }
+}
+
+static int copy_in(int fd, struct blob_writer *writer, const char *path, struct fed_err *err)
+{
+    uint8_t *block = malloc(COPY_SIZE);
+    ssize_t n = 1;
+    int rc = block == NULL ? fed_err_set(err, FED_E_NOMEM, "copy") : 0;
+
+    while (rc == 0 && n > 0) {
+        n = read(fd, block, COPY_SIZE);
+        if (n < 0) {
+            rc = fed_file_error(err, "read", path);
+        } else if (n > 0) {
+            rc = blob_put_chunk(writer, block, (size_t)n, err);
+        }
+    }
+    free(block);
+    return rc;
+}
+
+int blob_put_file(struct blob_store *store,
+                  const char *key,
+                  const char *path,
+                  const uint8_t sha256[32],
+                  struct fed_err *err)
+{
+    struct blob_writer *writer = NULL;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc;
+
+    if (fd < 0) {
+        return fed_file_error(err, "open", path);
+    }
+    rc = blob_put_begin(store, key, &writer, err);
+    if (rc == 0) {
+        rc = copy_in(fd, writer, path, err);
+        if (rc == 0) {
+            rc = blob_put_commit(writer, sha256, err);
+        } else {
+            blob_put_abort(writer);
+        }
+    }
+    (void)close(fd);
+    return rc;
+}
+
+int blob_read(struct blob_store *store,
+              const char *key,
+              uint64_t offset,
+              void *ret_data,
+              size_t size,
+              size_t *ret_size,
+              struct fed_err *err)
+{
+    const int rc = check_key(key, err);
+
+    return rc < 0 ? rc : store->ops->read(store, key, offset, ret_data, size, ret_size, err);
+}
+
+static int
+copy_out(struct blob_store *store, const char *key, int fd, uint8_t *block, struct fed_err *err)
+{
+    uint64_t offset = 0;
+    size_t n = COPY_SIZE;
+    int rc = 0;
+
+    while (rc == 0 && n == COPY_SIZE) {
+        rc = blob_read(store, key, offset, block, COPY_SIZE, &n, err);
+        if (rc == 0) {
+            rc = fed_file_write(fd, block, n, err);
+            offset += n;
+        }
+    }
+    return rc;
+}
+
+int blob_get_file(struct blob_store *store, const char *key, const char *path, struct fed_err *err)
+{
+    uint8_t *block = malloc(COPY_SIZE);
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    int rc;
+
+    if (fd < 0 || block == NULL) {
+        rc = fd < 0 ? fed_file_error(err, "create", path) : fed_err_set(err, FED_E_NOMEM, "copy");
+    } else {
+        rc = copy_out(store, key, fd, block, err);
+    }
+    free(block);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    if (rc != 0) {
+        (void)unlink(path);
+    }
+    return rc;
+}
+
+int blob_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct fed_err *err)
+{
+    const int rc = check_key(key, err);
+
+    return rc < 0 ? rc : store->ops->stat(store, key, ret_size, err);
+}
+
+int blob_remove(struct blob_store *store, const char *key, struct fed_err *err)
+{
+    const int rc = check_key(key, err);
+
+    return rc < 0 ? rc : store->ops->remove(store, key, err);
+}

@@ -1,0 +1,112 @@
+/* Blob store: immutable byte strings under a key, such as models and compute packages.
+ *
+ * One contract, several back ends (blob_dir.c, blob_mem.c); all of them pass
+ * tests/contract/blob_contract.c. Callers use the blob_*() functions and never see the back end.
+ *
+ * Thread safety: a struct blob_store may be used from any thread; a struct blob_writer from one at
+ * a time. Every call may block on disk or network: call from a worker, never from the loop.
+ *
+ * Failures of every call: FED_E_INVALID (bad key), FED_E_IO, FED_E_UNAVAILABLE, FED_E_NOMEM.
+ */
+#ifndef REDUCER_BLOB_BLOB_H
+#define REDUCER_BLOB_BLOB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/err.h"
+
+#define BLOB_KEY_MAX 128 /* bytes, without the NUL. Keys are [a-z0-9._-]+ */
+
+/* Outcomes. */
+enum {
+    BLOB_NOT_FOUND = 1,
+};
+
+struct blob_store;
+struct blob_writer;
+
+struct blob_ops {
+    const char *name;
+    int (*put_begin)(struct blob_store *self,
+                     const char *key,
+                     struct blob_writer **ret_writer,
+                     struct fed_err *err);
+    int (*put_chunk)(struct blob_writer *writer,
+                     const void *data,
+                     size_t size,
+                     struct fed_err *err);
+    int (*put_commit)(struct blob_writer *writer, const uint8_t sha256[32], struct fed_err *err);
+    void (*put_abort)(struct blob_writer *writer);
+    int (*read)(struct blob_store *self,
+                const char *key,
+                uint64_t offset,
+                void *ret_data,
+                size_t size,
+                size_t *ret_size,
+                struct fed_err *err);
+    int (*stat)(struct blob_store *self, const char *key, uint64_t *ret_size, struct fed_err *err);
+    int (*remove)(struct blob_store *self, const char *key, struct fed_err *err);
+    void (*close)(struct blob_store *self);
+};
+
+struct blob_store {
+    const struct blob_ops *ops;
+};
+
+struct blob_writer {
+    struct blob_store *store;
+};
+
+/* Open by URL: "dir:DIR" or "mem:". */
+FED_NODISCARD int blob_open(const char *url, struct blob_store **ret_store, struct fed_err *err);
+struct blob_store *blob_close(struct blob_store *store); /* accepts NULL */
+
+bool blob_key_is_valid(const char *key);
+
+/* Start writing `key`. Nothing is visible under the key before blob_put_commit() returns 0, and a
+ * crash in between leaves nothing visible either. The caller owns *ret_writer until commit or
+ * abort, which both end it. */
+FED_NODISCARD int blob_put_begin(struct blob_store *store,
+                                 const char *key,
+                                 struct blob_writer **ret_writer,
+                                 struct fed_err *err);
+FED_NODISCARD int
+blob_put_chunk(struct blob_writer *writer, const void *data, size_t size, struct fed_err *err);
+
+/* Publish the blob, durably, if its bytes hash to sha256; else FED_E_CORRUPT. A key that is there
+ * already is written over: by contract with the same bytes. Ends the writer in every case. */
+FED_NODISCARD int
+blob_put_commit(struct blob_writer *writer, const uint8_t sha256[32], struct fed_err *err);
+void blob_put_abort(struct blob_writer *writer); /* accepts NULL */
+
+/* Copy a whole file in. */
+FED_NODISCARD int blob_put_file(struct blob_store *store,
+                                const char *key,
+                                const char *path,
+                                const uint8_t sha256[32],
+                                struct fed_err *err);
+
+/* Up to `size` bytes from `offset`; *ret_size is less at the end only. Returns 0 or BLOB_NOT_FOUND.
+ */
+FED_NODISCARD int blob_read(struct blob_store *store,
+                            const char *key,
+                            uint64_t offset,
+                            void *ret_data,
+                            size_t size,
+                            size_t *ret_size,
+                            struct fed_err *err);
+
+/* Copy a blob out to a file (replaced). Returns 0 or BLOB_NOT_FOUND. */
+FED_NODISCARD int
+blob_get_file(struct blob_store *store, const char *key, const char *path, struct fed_err *err);
+
+/* Returns 0 or BLOB_NOT_FOUND. */
+FED_NODISCARD int
+blob_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct fed_err *err);
+
+/* Returns 0 or BLOB_NOT_FOUND. */
+FED_NODISCARD int blob_remove(struct blob_store *store, const char *key, struct fed_err *err);
+
+#endif /* REDUCER_BLOB_BLOB_H */

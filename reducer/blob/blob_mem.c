@@ -1,0 +1,183 @@
+/* The reference back end: blobs in memory, one mutex. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/buf.h"
+#include "common/base/strmap.h"
+#include "common/model/checksum.h"
+#include "reducer/blob/blob_inside.h"
+
+struct blob_mem {
+    struct blob_store base;
+    pthread_mutex_t lock;
+    struct fed_strmap blobs; /* key → struct fed_buf, owned; under lock */
+};
+
+struct mem_writer {
+    struct blob_writer base;
+    struct fed_buf *buf;
+    char key[BLOB_KEY_MAX + 1];
+};
+
+static struct blob_mem *self_of(struct blob_store *store)
+{
+    return (struct blob_mem *)(void *)store;
+}
+
+static void free_blob(struct fed_buf *buf)
+{
+    if (buf != NULL) {
+        fed_buf_deinit(buf);
+        free(buf);
+    }
+}
+
+static int mem_put_begin(struct blob_store *store,
+                         const char *key,
+                         struct blob_writer **ret_writer,
+                         struct fed_err *err)
+{
+    struct mem_writer *writer = calloc(1, sizeof(*writer));
+
+    if (writer != NULL) {
+        writer->buf = calloc(1, sizeof(*writer->buf));
+    }
+    if (writer == NULL || writer->buf == NULL) {
+        free(writer);
+        return fed_err_set(err, FED_E_NOMEM, "blob");
+    }
+    writer->base.store = store;
+    (void)snprintf(writer->key, sizeof(writer->key), "%s", key);
+    *ret_writer = &writer->base;
+    return 0;
+}
+
+static int
+mem_put_chunk(struct blob_writer *base, const void *data, size_t size, struct fed_err *err)
+{
+    return fed_buf_add(((struct mem_writer *)(void *)base)->buf, data, size, err);
+}
+
+static void mem_put_abort(struct blob_writer *base)
+{
+    struct mem_writer *writer = (struct mem_writer *)(void *)base;
+
+    free_blob(writer->buf);
+    free(writer);
+}
+
+static int mem_put_commit(struct blob_writer *base, const uint8_t sha256[32], struct fed_err *err)
+{
+    struct mem_writer *writer = (struct mem_writer *)(void *)base;
+    struct blob_mem *self = self_of(base->store);
+    uint8_t digest[FED_SHA256_BYTES];
+    void *old = NULL;
+    int rc;
+
+    fed_sha256_once(writer->buf->data, writer->buf->size, digest);
+    if (memcmp(digest, sha256, sizeof(digest)) != 0) {
+        rc = fed_err_set(err, FED_E_CORRUPT, "%s: SHA-256 is not the expected one", writer->key);
+    } else {
+        (void)pthread_mutex_lock(&self->lock);
+        rc = fed_strmap_put(&self->blobs, writer->key, writer->buf, &old, err);
+        (void)pthread_mutex_unlock(&self->lock);
+    }
+    if (rc == 0) {
+        writer->buf = old;
+    }
+    mem_put_abort(base);
+    return rc;
+}
+
+static int mem_read(struct blob_store *store,
+                    const char *key,
+                    uint64_t offset,
+                    void *ret_data,
+                    size_t size,
+                    size_t *ret_size,
+                    struct fed_err *err)
+{
+    struct blob_mem *self = self_of(store);
+    const struct fed_buf *buf;
+    size_t n = 0;
+
+    (void)err;
+    (void)pthread_mutex_lock(&self->lock);
+    buf = fed_strmap_find(&self->blobs, key);
+    if (buf != NULL && offset < buf->size) {
+        n = buf->size - (size_t)offset < size ? buf->size - (size_t)offset : size;
+        memcpy(ret_data, buf->data + offset, n);
+    }
+    (void)pthread_mutex_unlock(&self->lock);
+    if (buf == NULL) {
+        return BLOB_NOT_FOUND;
+    }
+    *ret_size = n;
+    return 0;
+}
+
+static int
+mem_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct fed_err *err)
+{
+    struct blob_mem *self = self_of(store);
+    const struct fed_buf *buf;
+
+    (void)err;
+    (void)pthread_mutex_lock(&self->lock);
+    buf = fed_strmap_find(&self->blobs, key);
+    if (buf != NULL) {
+        *ret_size = buf->size;
+    }
+    (void)pthread_mutex_unlock(&self->lock);
+    return buf == NULL ? BLOB_NOT_FOUND : 0;
+}
+
+static int mem_remove(struct blob_store *store, const char *key, struct fed_err *err)
+{
+    struct blob_mem *self = self_of(store);
+    struct fed_buf *buf;
+
+    (void)err;
+    (void)pthread_mutex_lock(&self->lock);
+    buf = fed_strmap_take(&self->blobs, key);
+    (void)pthread_mutex_unlock(&self->lock);
+    if (buf == NULL) {
+        return BLOB_NOT_FOUND;
+    }
+    free_blob(buf);
+    return 0;
+}
+
+static void mem_close(struct blob_store *store)
+{
+    struct blob_mem *self = self_of(store);
+    size_t cursor = 0;
+    struct fed_buf *buf;
+
+    while ((buf = fed_strmap_next(&self->blobs, &cursor, NULL)) != NULL) {
+        free_blob(buf);
+    }
+    fed_strmap_deinit(&self->blobs);
+    (void)pthread_mutex_destroy(&self->lock);
+    free(self);
+}
+
+static const struct blob_ops mem_ops = {"mem",          mem_put_begin, mem_put_chunk,
+                                        mem_put_commit, mem_put_abort, mem_read,
+                                        mem_stat,       mem_remove,    mem_close};
+
+int blob_mem_open(struct blob_store **ret_store, struct fed_err *err)
+{
+    struct blob_mem *self = calloc(1, sizeof(*self));
+
+    if (self == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "blob store");
+    }
+    self->base.ops = &mem_ops;
+    (void)pthread_mutex_init(&self->lock, NULL);
+    fed_strmap_init(&self->blobs);
+    *ret_store = &self->base;
+    return 0;
+}

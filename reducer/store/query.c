@@ -1,0 +1,217 @@
+/* Queries over documents in memory: what every back end may fall back on. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "reducer/store/store_inside.h"
+
+const json_t *store_path_get(const json_t *document, const char *path)
+{
+    char part[STORE_PATH_SIZE];
+    const json_t *value = document;
+
+    while (value != NULL && *path != '\0') {
+        const size_t n = strcspn(path, ".");
+        if (n >= sizeof(part)) {
+            return NULL;
+        }
+        memcpy(part, path, n);
+        part[n] = '\0';
+        value = json_object_get(value, part);
+        path += n + (path[n] == '.' ? 1 : 0);
+    }
+    return value;
+}
+
+/* A scalar as text, in `space` where it has no text of its own; NULL for null, arrays, objects. */
+static const char *scalar_text(const json_t *value, char space[64])
+{
+    if (json_is_string(value)) {
+        return json_string_value(value);
+    }
+    if (json_is_integer(value)) {
+        (void)snprintf(space, 64, "%lld", (long long)json_integer_value(value));
+        return space;
+    }
+    if (json_is_real(value)) {
+        (void)snprintf(space, 64, "%.17g", json_real_value(value));
+        return space;
+    }
+    if (json_is_boolean(value)) {
+        return json_is_true(value) ? "true" : "false";
+    }
+    return NULL;
+}
+
+static bool parse_number(const char *text, double *ret_value)
+{
+    char *end = NULL;
+
+    if (*text == '\0') {
+        return false;
+    }
+    *ret_value = strtod(text, &end);
+    return *end == '\0';
+}
+
+static int compare_texts(const char *a, const char *b)
+{
+    double x;
+    double y;
+
+    if (parse_number(a, &x) && parse_number(b, &y)) {
+        return (x > y) - (x < y);
+    }
+    return strcmp(a, b);
+}
+
+static bool is_in_list(const char *text, const char *list)
+{
+    while (true) {
+        const size_t n = strcspn(list, ",");
+        if (strlen(text) == n && memcmp(text, list, n) == 0) {
+            return true;
+        }
+        if (list[n] == '\0') {
+            return false;
+        }
+        list += n + 1;
+    }
+}
+
+static bool filter_matches(const struct store_filter *filter, const json_t *document)
+{
+    char space[64];
+    const char *text = scalar_text(store_path_get(document, filter->path), space);
+
+    if (filter->value == NULL || text == NULL) {
+        const bool is_equal = filter->value == NULL && text == NULL;
+        return filter->op == STORE_OP_NE ? !is_equal : filter->op == STORE_OP_EQ && is_equal;
+    }
+    switch (filter->op) {
+    case STORE_OP_EQ:
+        return compare_texts(text, filter->value) == 0;
+    case STORE_OP_NE:
+        return compare_texts(text, filter->value) != 0;
+    case STORE_OP_GT:
+        return compare_texts(text, filter->value) > 0;
+    case STORE_OP_LT:
+        return compare_texts(text, filter->value) < 0;
+    case STORE_OP_GTE:
+        return compare_texts(text, filter->value) >= 0;
+    case STORE_OP_LTE:
+        return compare_texts(text, filter->value) <= 0;
+    case STORE_OP_IN:
+        return is_in_list(text, filter->value);
+    }
+    return false;
+}
+
+bool store_query_matches(const struct store_query *query, const json_t *document)
+{
+    for (size_t i = 0; i < query->n_filters; i++) {
+        if (!filter_matches(&query->filters[i], document)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+struct row {
+    json_t *document;
+    size_t index;
+    const struct store_query *query;
+};
+
+static int compare_rows(const void *a, const void *b)
+{
+    const struct row *x = a;
+    const struct row *y = b;
+    const struct store_query *query = x->query;
+    int order = 0;
+
+    if (query->sort_path != NULL) {
+        char space_x[64];
+        char space_y[64];
+        const char *text_x = scalar_text(store_path_get(x->document, query->sort_path), space_x);
+        const char *text_y = scalar_text(store_path_get(y->document, query->sort_path), space_y);
+        order = text_x == NULL || text_y == NULL ? (text_x != NULL) - (text_y != NULL)
+                                                 : compare_texts(text_x, text_y);
+    }
+    if (order == 0) {
+        order = (x->index > y->index) - (x->index < y->index);
+    }
+    return query->is_ascending ? order : -order;
+}
+
+json_t *store_query_arrange(const struct store_query *query, json_t *documents)
+{
+    const size_t n = json_array_size(documents);
+    struct row *rows = calloc(n + 1, sizeof(*rows));
+    json_t *arranged = json_array();
+    size_t last = n;
+
+    if (rows == NULL || arranged == NULL) {
+        free(rows);
+        json_decref(arranged);
+        json_decref(documents);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        rows[i] = (struct row){json_array_get(documents, i), i, query};
+    }
+    qsort(rows, n, sizeof(*rows), compare_rows);
+    if (query->limit > 0 && query->skip < n && query->limit < n - query->skip) {
+        last = query->skip + query->limit;
+    }
+    for (size_t i = query->skip; i < last; i++) {
+        (void)json_array_append(arranged, rows[i].document);
+    }
+    free(rows);
+    json_decref(documents);
+    return arranged;
+}
+
+const char *store_document_key(enum store_collection in, const json_t *document)
+{
+    const char *key = json_string_value(json_object_get(document, store_collections[in].key));
+
+    return key == NULL || key[0] == '\0' ? NULL : key;
+}
+
+char *store_document_unique(enum store_collection in, const json_t *document)
+{
+    char text[512] = "";
+    size_t used = 0;
+
+    if (store_collections[in].unique[0] == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < 3 && store_collections[in].unique[i] != NULL; i++) {
+        char space[64];
+        const char *part =
+            scalar_text(store_path_get(document, store_collections[in].unique[i]), space);
+        const int n = part == NULL ? -1 : snprintf(text + used, sizeof(text) - used, "%s\n", part);
+        if (n < 0 || (size_t)n >= sizeof(text) - used) {
+            return NULL;
+        }
+        used += (size_t)n;
+    }
+    return strdup(text);
+}
+
+json_t *store_document_stamp(const json_t *document, uint64_t committed_ms, uint64_t version)
+{
+    json_t *copy = json_deep_copy(document);
+    const uint64_t now_ms = fed_clock_utc_ms();
+
+    if (copy != NULL) {
+        (void)json_object_set_new(
+            copy, "committed_at",
+            json_integer((json_int_t)(committed_ms == 0 ? now_ms : committed_ms)));
+        (void)json_object_set_new(copy, "updated_at", json_integer((json_int_t)now_ms));
+        (void)json_object_set_new(copy, "version", json_integer((json_int_t)version));
+    }
+    return copy;
+}

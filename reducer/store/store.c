@@ -1,0 +1,120 @@
+#include "reducer/store/store.h"
+
+#include <string.h>
+
+#include "reducer/store/store_inside.h"
+
+#define CAP 20000U /* documents of a capped collection */
+
+const struct store_collection_info store_collections[STORE_COLLECTION_MAX] = {
+    [STORE_FEDERATION] = {"federation", "name", 0, {NULL}},
+    [STORE_COMBINERS] = {"combiners", "combiner_id", 0, {NULL}},
+    [STORE_CLIENTS] = {"clients", "client_id", 0, {NULL}},
+    [STORE_SESSIONS] = {"sessions", "session_id", 0, {NULL}},
+    [STORE_ROUNDS] = {"rounds", "round_id", 0, {"session_id", "round_number", NULL}},
+    [STORE_MODELS] = {"models", "model_id", 0, {NULL}},
+    [STORE_PACKAGES] = {"packages", "package_id", 0, {NULL}},
+    [STORE_RUNS] = {"runs", "run_id", 0, {NULL}},
+    [STORE_VALIDATIONS] = {"validations",
+                           "validation_id",
+                           0,
+                           {"session_id", "model_id", "sender_key"}},
+    [STORE_STATUSES] = {"statuses", "status_id", CAP, {NULL}},
+    [STORE_PREDICTIONS] = {"predictions", "prediction_id", CAP, {NULL}},
+    [STORE_METRICS] = {"metrics", "metric_id", CAP, {NULL}},
+    [STORE_ATTRIBUTES] = {"attributes", "attribute_id", CAP, {NULL}},
+    [STORE_TELEMETRY] = {"telemetry", "telemetry_id", CAP, {NULL}},
+};
+
+const char *store_collection_name(enum store_collection in)
+{
+    return store_collections[in].name;
+}
+
+const char *store_collection_key(enum store_collection in)
+{
+    return store_collections[in].key;
+}
+
+int store_open(const char *url, struct store **ret_store, struct fed_err *err)
+{
+    if (strncmp(url, "sqlite:", 7) == 0 && url[7] != '\0') {
+        return store_sqlite_open(url + 7, ret_store, err);
+    }
+    if (strcmp(url, "mem:") == 0) {
+        return store_mem_open(ret_store, err);
+    }
+    return fed_err_set(err, FED_E_INVALID, "store '%s' is of no known kind: use sqlite:FILE", url);
+}
+
+struct store *store_close(struct store *store)
+{
+    if (store != NULL) {
+        store->ops->close(store);
+    }
+    return NULL;
+}
+
+static int check_document(enum store_collection in, const json_t *document, struct fed_err *err)
+{
+    if (store_document_key(in, document) == NULL) {
+        return fed_err_set(err, FED_E_INVALID, "a document of %s lacks its %s",
+                           store_collections[in].name, store_collections[in].key);
+    }
+    return 0;
+}
+
+int store_insert(struct store *store,
+                 enum store_collection in,
+                 json_t *document,
+                 struct fed_err *err)
+{
+    const int rc = check_document(in, document, err);
+
+    return rc < 0 ? rc : store->ops->insert(store, in, document, err);
+}
+
+int store_replace(struct store *store,
+                  enum store_collection in,
+                  uint64_t version,
+                  json_t *document,
+                  struct fed_err *err)
+{
+    const int rc = check_document(in, document, err);
+
+    return rc < 0 ? rc : store->ops->replace(store, in, version, document, err);
+}
+
+int store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
+{
+    const int rc = check_document(in, document, err);
+
+    return rc < 0 ? rc : store->ops->put(store, in, document, err);
+}
+
+int store_get(struct store *store,
+              enum store_collection in,
+              const char *key,
+              json_t **ret_document,
+              struct fed_err *err)
+{
+    return store->ops->get(store, in, key, ret_document, err);
+}
+
+int store_find(struct store *store,
+               enum store_collection in,
+               const struct store_query *query,
+               json_t **ret_documents,
+               size_t *ret_n_matches,
+               struct fed_err *err)
+{
+    return store->ops->find(store, in, query, ret_documents, ret_n_matches, err);
+}
+
+int store_remove(struct store *store,
+                 enum store_collection in,
+                 const char *key,
+                 struct fed_err *err)
+{
+    return store->ops->remove(store, in, key, err);
+}

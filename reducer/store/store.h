@@ -1,0 +1,165 @@
+/* The metadata store: JSON documents in collections.
+ *
+ * One contract, several back ends (store_sqlite.c, store_mem.c); all of them pass
+ * tests/contract/store_contract.c. One document is the unit of atomicity: there is no transaction,
+ * so that a document database serves as well.
+ *
+ * Documents are jansson objects. What a call is given is borrowed; what it returns is the caller's
+ * (json_decref). The store sets committed_at (first insert) and updated_at (each write), both
+ * milliseconds since 1970, and "version", 1 at the insert and one more at each replace.
+ *
+ * Thread safety: any thread. Every call may block on disk: never from the loop.
+ *
+ * Failures of every call: FED_E_IO, FED_E_UNAVAILABLE (try again: FED_CODE's transient flag says
+ * so), FED_E_NOMEM, FED_E_INVALID (a document without its key), FED_E_LIMIT (over
+ * STORE_DOCUMENT_MAX).
+ */
+#ifndef REDUCER_STORE_STORE_H
+#define REDUCER_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "common/base/err.h"
+
+#define STORE_DOCUMENT_MAX (16U * 1024U * 1024U) /* bytes of a document's JSON */
+#define STORE_FILTERS_MAX  16U
+#define STORE_PATH_SIZE    96U /* bytes of a field's path, with the NUL */
+
+enum store_collection {
+    STORE_FEDERATION, /* one document, key "federation" */
+    STORE_COMBINERS,
+    STORE_CLIENTS,
+    STORE_SESSIONS,
+    STORE_ROUNDS, /* also unique: (session_id, round_number) */
+    STORE_MODELS,
+    STORE_PACKAGES,
+    STORE_RUNS,
+    STORE_VALIDATIONS, /* also unique: (session_id, model_id, sender) */
+    STORE_STATUSES,    /* capped, as the following */
+    STORE_PREDICTIONS,
+    STORE_METRICS,
+    STORE_ATTRIBUTES,
+    STORE_TELEMETRY,
+    STORE_COLLECTION_MAX,
+};
+
+/* Outcomes. */
+enum {
+    STORE_NOT_FOUND = 1,
+    STORE_EXISTS,   /* the key, or another unique combination, is taken */
+    STORE_CONFLICT, /* the version is not the expected one */
+};
+
+enum store_op {
+    STORE_OP_EQ,
+    STORE_OP_NE,
+    STORE_OP_GT,
+    STORE_OP_LT,
+    STORE_OP_GTE,
+    STORE_OP_LTE,
+    STORE_OP_IN, /* value: texts with commas between */
+};
+
+/* A field compared with a literal. Both sides are numbers where both look like it, else texts; the
+ * value NULL means JSON null or absent. */
+struct store_filter {
+    char path[STORE_PATH_SIZE]; /* "sender.name" */
+    enum store_op op;
+    const char *value; /* borrowed */
+};
+
+struct store_query {
+    struct store_filter filters[STORE_FILTERS_MAX];
+    size_t n_filters;
+    const char *sort_path; /* NULL: order of insertion */
+    bool is_ascending;
+    size_t skip;
+    size_t limit; /* 0: all */
+};
+
+struct store;
+
+/* What a back end supplies; each member has the contract of the store_*() function of its name. */
+struct store_ops {
+    const char *name;
+    int (*insert)(struct store *self,
+                  enum store_collection in,
+                  json_t *document,
+                  struct fed_err *err);
+    int (*replace)(struct store *self,
+                   enum store_collection in,
+                   uint64_t version,
+                   json_t *document,
+                   struct fed_err *err);
+    int (*put)(struct store *self, enum store_collection in, json_t *document, struct fed_err *err);
+    int (*get)(struct store *self,
+               enum store_collection in,
+               const char *key,
+               json_t **ret_document,
+               struct fed_err *err);
+    int (*find)(struct store *self,
+                enum store_collection in,
+                const struct store_query *query,
+                json_t **ret_documents,
+                size_t *ret_n_matches,
+                struct fed_err *err);
+    int (*remove)(struct store *self,
+                  enum store_collection in,
+                  const char *key,
+                  struct fed_err *err);
+    void (*close)(struct store *self);
+};
+
+struct store {
+    const struct store_ops *ops;
+};
+
+/* Open by URL: "sqlite:FILE" or "mem:". An unknown kind is FED_E_INVALID and names those there are;
+ * a SQLite file in use by another process is FED_E_CONFLICT and names the process. */
+FED_NODISCARD int store_open(const char *url, struct store **ret_store, struct fed_err *err);
+struct store *store_close(struct store *store); /* accepts NULL */
+
+const char *store_collection_name(enum store_collection in); /* "sessions" */
+const char *store_collection_key(enum store_collection in);  /* "session_id" */
+
+/* Returns 0 or STORE_EXISTS. */
+FED_NODISCARD int
+store_insert(struct store *store, enum store_collection in, json_t *document, struct fed_err *err);
+
+/* Write if the stored version is still `version`. Returns 0, STORE_NOT_FOUND, STORE_CONFLICT. */
+FED_NODISCARD int store_replace(struct store *store,
+                                enum store_collection in,
+                                uint64_t version,
+                                json_t *document,
+                                struct fed_err *err);
+
+/* Insert or replace, whatever is there: for rows derived from others. Returns 0, or STORE_EXISTS
+ * where another document holds a unique combination. */
+FED_NODISCARD int
+store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err);
+
+/* Returns 0 or STORE_NOT_FOUND. */
+FED_NODISCARD int store_get(struct store *store,
+                            enum store_collection in,
+                            const char *key,
+                            json_t **ret_document,
+                            struct fed_err *err);
+
+/* The documents that match, as an array, in the order asked for (ties: order of insertion, turned
+ * likewise); *ret_n_matches (may be NULL) counts them without skip and limit. */
+FED_NODISCARD int store_find(struct store *store,
+                             enum store_collection in,
+                             const struct store_query *query,
+                             json_t **ret_documents,
+                             size_t *ret_n_matches,
+                             struct fed_err *err);
+
+/* Returns 0 or STORE_NOT_FOUND. */
+FED_NODISCARD int
+store_remove(struct store *store, enum store_collection in, const char *key, struct fed_err *err);
+
+#endif /* REDUCER_STORE_STORE_H */

@@ -1,0 +1,36 @@
+/* For back ends: the collections' table, and queries over documents in memory. */
+#ifndef REDUCER_STORE_STORE_INSIDE_H
+#define REDUCER_STORE_STORE_INSIDE_H
+
+#include "reducer/store/store.h"
+
+struct store_collection_info {
+    const char *name;
+    const char *key;
+    size_t documents_max;  /* the oldest go first; 0: all are kept */
+    const char *unique[3]; /* paths of a second unique combination; NULL: none */
+};
+extern const struct store_collection_info store_collections[STORE_COLLECTION_MAX];
+
+/* The value at a dotted path, borrowed, or NULL. */
+const json_t *store_path_get(const json_t *document, const char *path);
+
+bool store_query_matches(const struct store_query *query, const json_t *document);
+
+/* Sort (documents in order of insertion), skip and limit. Takes the array, returns another. */
+json_t *store_query_arrange(const struct store_query *query, json_t *documents);
+
+/* The document's key, or NULL when it has none. */
+const char *store_document_key(enum store_collection in, const json_t *document);
+
+/* The text of its second unique combination, malloc'ed; NULL when the collection has none, or a
+ * part of it is absent. */
+char *store_document_unique(enum store_collection in, const json_t *document);
+
+/* A deep copy with committed_at, updated_at and version set; NULL: out of memory. */
+json_t *store_document_stamp(const json_t *document, uint64_t committed_ms, uint64_t version);
+
+int store_mem_open(struct store **ret_store, struct fed_err *err);
+int store_sqlite_open(const char *path, struct store **ret_store, struct fed_err *err);
+
+#endif /* REDUCER_STORE_STORE_INSIDE_H */
