@@ -1,0 +1,167 @@
+#include "common/net/http_client.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <curl/curl.h>
+
+struct exchange {
+    const struct fed_http_request *request;
+    struct fed_http_response response;
+    FILE *file;
+    struct fed_err *err;
+    struct curl_slist *headers;
+    curl_mime *mime;
+    char message[CURL_ERROR_SIZE];
+    bool is_too_long;
+};
+
+static size_t on_data(char *data, size_t size, size_t n, void *arg)
+{
+    struct exchange *exchange = arg;
+
+    (void)size; /* 1, by libcurl's contract */
+    if (exchange->file != NULL) {
+        return fwrite(data, 1, n, exchange->file);
+    }
+    if (fed_buf_add(&exchange->response.body, data, n, NULL) < 0) {
+        exchange->is_too_long = true;
+        return 0;
+    }
+    return n;
+}
+
+static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    const struct fed_http_request *request = ((struct exchange *)arg)->request;
+
+    (void)a;
+    (void)b;
+    (void)c;
+    (void)d;
+    return request->is_cancelled != NULL ? request->is_cancelled(request->arg) : 0;
+}
+
+static void set_form(CURL *curl, struct exchange *exchange, const struct fed_http_form *form)
+{
+    exchange->mime = curl_mime_init(curl);
+    for (size_t i = 0; i < form->n_texts; i++) {
+        curl_mimepart *part = curl_mime_addpart(exchange->mime);
+        (void)curl_mime_name(part, form->names[i]);
+        (void)curl_mime_data(part, form->values[i], CURL_ZERO_TERMINATED);
+    }
+    if (form->file_path != NULL) {
+        curl_mimepart *part = curl_mime_addpart(exchange->mime);
+        (void)curl_mime_name(part, "file");
+        (void)curl_mime_filedata(part, form->file_path);
+        (void)curl_mime_filename(part, form->file_name);
+    }
+    (void)curl_easy_setopt(curl, CURLOPT_MIMEPOST, exchange->mime);
+}
+
+static void set_up(CURL *curl, struct exchange *exchange)
+{
+    const struct fed_http_request *request = exchange->request;
+    char header[128];
+
+    for (size_t i = 0; i < request->n_headers; i++) {
+        exchange->headers = curl_slist_append(exchange->headers, request->headers[i]);
+    }
+    if (request->content_type != NULL) {
+        (void)snprintf(header, sizeof(header), "Content-Type: %s", request->content_type);
+        exchange->headers = curl_slist_append(exchange->headers, header);
+        (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
+        (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS,
+                               request->body.size == 0 ? "" : request->body.data);
+    } else if (request->form != NULL) {
+        set_form(curl, exchange, request->form);
+    }
+    exchange->headers = curl_slist_append(exchange->headers, "Expect:");
+    (void)curl_easy_setopt(curl, CURLOPT_URL, request->url);
+    (void)curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
+    (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, exchange->headers);
+    (void)curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    (void)curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
+    (void)curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
+                           (long)(request->timeout_ms < 5000 ? request->timeout_ms : 5000));
+    (void)curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
+    (void)curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 3L);
+    (void)curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+    (void)curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
+    (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, exchange);
+    (void)curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    (void)curl_easy_setopt(curl, CURLOPT_XFERINFODATA, exchange);
+    (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, exchange->message);
+}
+
+static int convert(const struct exchange *exchange, CURLcode code, struct fed_err *err)
+{
+    const char *text = exchange->message[0] != '\0' ? exchange->message : curl_easy_strerror(code);
+
+    if (exchange->is_too_long) {
+        return fed_err_set(err, FED_E_LIMIT, "the answer is over %zu bytes",
+                           exchange->request->response_max);
+    }
+    if (code == CURLE_OPERATION_TIMEDOUT) {
+        return fed_err_set(err, FED_E_TIMEOUT, "%s: %s", exchange->request->url, text);
+    }
+    if (code == CURLE_ABORTED_BY_CALLBACK) {
+        return fed_err_set(err, FED_E_CANCELLED, "cancelled");
+    }
+    if (code == CURLE_WRITE_ERROR) {
+        return fed_err_set(err, FED_E_IO, "cannot write %s", exchange->request->output_path);
+    }
+    return fed_err_set(err, FED_E_UNAVAILABLE, "cannot reach %s: %s", exchange->request->url, text);
+}
+
+int fed_http_run(const struct fed_http_request *request,
+                 struct fed_http_response *ret_response,
+                 struct fed_err *err)
+{
+    struct exchange exchange = {.request = request, .err = err};
+    CURL *curl = curl_easy_init();
+    CURLcode code;
+    int rc = 0;
+
+    if (curl == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "HTTP request");
+    }
+    fed_buf_init(&exchange.response.body, request->response_max);
+    if (request->output_path != NULL) {
+        exchange.file = fopen(request->output_path, "wbe");
+        if (exchange.file == NULL) {
+            curl_easy_cleanup(curl);
+            return fed_err_set(err, FED_E_IO, "cannot write %s", request->output_path);
+        }
+    }
+    set_up(curl, &exchange);
+    code = curl_easy_perform(curl);
+    if (exchange.file != NULL && fclose(exchange.file) != 0 && code == CURLE_OK) {
+        code = CURLE_WRITE_ERROR;
+    }
+    if (code == CURLE_OK) {
+        (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &exchange.response.status);
+        exchange.response.body.size_max = 0;
+        rc = fed_buf_add(&exchange.response.body, "", 1, err);
+        exchange.response.body.size -= rc == 0 ? 1 : 0;
+    } else {
+        rc = convert(&exchange, code, err);
+    }
+    curl_mime_free(exchange.mime);
+    curl_slist_free_all(exchange.headers);
+    curl_easy_cleanup(curl);
+    if (rc < 0) {
+        fed_http_response_deinit(&exchange.response);
+        return rc;
+    }
+    *ret_response = exchange.response;
+    return 0;
+}
+
+void fed_http_response_deinit(struct fed_http_response *response)
+{
+    fed_buf_deinit(&response->body);
+    response->status = 0;
+}
