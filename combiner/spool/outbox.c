@@ -142,15 +142,15 @@ static int encode(struct fed_buf *buf, const struct outbox_record *record)
 }
 
 /* From the end, where the new ones are. The list's head: there is none. */
-static const struct fed_link *first_to_write(const struct outbox *outbox, bool is_rewrite)
+static struct fed_link *first_to_write(struct outbox *outbox, bool is_rewrite)
 {
-    const struct fed_link *head = &outbox->records.head;
-    const struct fed_link *link = head;
+    struct fed_link *head = &outbox->records.head;
+    struct fed_link *link = head;
 
     if (is_rewrite) {
         return head->next;
     }
-    while (link->prev != head && FED_CONTAINER_OF(link->prev, const struct outbox_record, link)
+    while (link->prev != head && FED_CONTAINER_OF(link->prev, struct outbox_record, link)
                                          ->seq > outbox->written_seq) {
         link = link->prev;
     }
@@ -170,10 +170,10 @@ bool outbox_begin_write(struct outbox *outbox, struct outbox_write *ret_write)
     *ret_write = (struct outbox_write){.is_rewrite = is_rewrite, .last_seq = outbox->written_seq};
     memcpy(ret_write->path, outbox->path, sizeof(ret_write->path));
     fed_buf_init(&ret_write->bytes, 0);
-    for (const struct fed_link *link = first_to_write(outbox, is_rewrite);
+    for (struct fed_link *link = first_to_write(outbox, is_rewrite);
          link != &outbox->records.head; link = link->next) {
         const struct outbox_record *record =
-            FED_CONTAINER_OF(link, const struct outbox_record, link);
+            FED_CONTAINER_OF(link, struct outbox_record, link);
         if (encode(&ret_write->bytes, record) < 0) {
             break; /* no memory: the rest comes with the next write */
         }
