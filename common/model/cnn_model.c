@@ -138,13 +138,15 @@ int fed_cnn_write(const char *path, const float *params, struct fed_err *err)
 static int
 take_values(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
 {
-    float *params = arg;
+    float *params = (float *)arg + index;
 
     for (size_t i = 0; i < n; i++) {
-        params[index + i] = (float)values[i];
-        if (!isfinite(params[index + i])) {
+        params[i] = (float)values[i];
+        if (!isfinite(params[i])) {
+            const unsigned long long element = index + i;
+
             return fed_err_set(err, FED_E_INVALID, "%g at element %llu is beyond float32",
-                               values[i], (unsigned long long)(index + i));
+                               values[i], element);
         }
     }
     return 0;
