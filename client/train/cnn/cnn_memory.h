@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-/* Zeroed bytes on a page boundary, from 4 MiB on on a large page's; NULL when there are none left.
+/* Zeroed bytes on a page boundary, from 2 MiB on on a large page's; NULL when there are none left.
  * Free with free(). */
 void *cnn_memory_new(size_t size);
 
