@@ -153,6 +153,7 @@ static void list_refused(struct round *round, const struct fed_refused *refused)
     }
     if (round->refused == NULL || round->n_refused == ROUND_REFUSALS_MAX) {
         round->n_refused_more++;
+        round->refused_more[refused->reason]++;
         return;
     }
     round->refused[round->n_refused++] = *refused;

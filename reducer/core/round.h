@@ -90,8 +90,9 @@ struct round {
     size_t n_parts;
     struct fed_refused *refused; /* (n_refused,) owned */
     size_t n_refused;
-    uint64_t n_refused_more;    /* beyond ROUND_REFUSALS_MAX */
-    char model_id[FED_ID_SIZE]; /* COMMITTED */
+    uint64_t n_refused_more;                /* beyond ROUND_REFUSALS_MAX */
+    uint64_t refused_more[FED_REFUSAL_MAX]; /* the same by reason */
+    char model_id[FED_ID_SIZE];             /* COMMITTED */
     uint8_t model_sha256[FED_SHA256_SIZE];
     uint64_t model_size_bytes;
     char failure[FED_LINK_DETAIL_SIZE]; /* FAILED: why */
