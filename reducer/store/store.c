@@ -18,7 +18,7 @@ const struct store_collection_info store_collections[STORE_COLLECTION_MAX] = {
     [STORE_VALIDATIONS] = {"validations",
                            "validation_id",
                            0,
-                           {"session_id", "model_id", "sender_key"}},
+                           {"session_id", "model_id", "_sender_key"}},
     [STORE_STATUSES] = {"statuses", "status_id", CAP, {NULL}},
     [STORE_PREDICTIONS] = {"predictions", "prediction_id", CAP, {NULL}},
     [STORE_METRICS] = {"metrics", "metric_id", CAP, {NULL}},
