@@ -60,7 +60,7 @@ static bool is_empty_folder(const char *path)
     if (dir == NULL) {
         return false;
     }
-    while (readdir(dir) != NULL) {
+    while (readdir(dir) != NULL) { /* NOLINT(concurrency-mt-unsafe): one thread, own stream */
         n++;
     }
     (void)closedir(dir);
