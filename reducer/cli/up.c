@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "common/base/clock.h"
 #include "common/conf/conf.h"
 #include "reducer/cli/interrupt.h"
@@ -153,6 +155,25 @@ static void print_addresses(const struct up *up)
                   (unsigned long long)up->settings->n_clients, up->dir, up->dir);
 }
 
+/* The same for scripts. */
+static void print_ready(const struct up *up)
+{
+    json_t *combiners = json_array();
+    json_t *json =
+        json_pack("{s:s, s:s, s:o, s:I, s:s}", "http", up->http, "rpc", up->rpc, "combiners",
+                  combiners, "clients", (json_int_t)up->settings->n_clients, "dir", up->dir);
+
+    for (size_t i = 0; i < up->n_parts; i++) {
+        if (up->parts[i].role == UP_COMBINER) {
+            (void)json_array_append_new(combiners, json_string(up->parts[i].address));
+        }
+    }
+    (void)json_dumpf(json, up->settings->ready_file, JSON_COMPACT);
+    (void)fprintf(up->settings->ready_file, "\n");
+    (void)fflush(up->settings->ready_file);
+    json_decref(json);
+}
+
 static void print_next(const struct up *up)
 {
     FILE *file = up->term->file;
@@ -178,6 +199,9 @@ static void finish_start(struct up *up, uint64_t now_ms)
     (void)fprintf(file, "ready after %s\n",
                   row_format_ms(now_ms - up->started_ms, time, sizeof(time)));
     (void)fflush(file);
+    if (up->settings->ready_file != NULL) {
+        print_ready(up);
+    }
     if (up->settings->n_rounds == 0) {
         print_next(up);
         return;
