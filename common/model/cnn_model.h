@@ -28,7 +28,7 @@
 #define FED_CNN_PARAMS   1663370U /* scalars of all tensors */
 #define FED_CNN_PIXELS   784U     /* of one image, 28 rows of 28 */
 #define FED_CNN_CLASSES  10U
-#define FED_CNN_FILE_MAX (16U * 1024U * 1024U) /* bytes of its NPZ file, generously */
+#define FED_CNN_FILE_MAX (16ULL << 20) /* bytes of its NPZ file, generously */
 
 /* The layout; the caller deinits. Fails with FED_E_NOMEM. */
 FED_NODISCARD int fed_cnn_layout(struct fed_layout *ret_layout, struct fed_err *err);

@@ -20,7 +20,7 @@ const struct store_collection_info store_collections[STORE_COLLECTION_MAX] = {
     [STORE_VALIDATIONS] = {"validations",
                            "validation_id",
                            0,
-                           {"session_id", "model_id", "sender.client_id"}},
+                           {"session_id", "model_id", "_sender_key"}},
     [STORE_STATUSES] = {"statuses", "status_id", STORE_CAP, {NULL}},
     [STORE_PREDICTIONS] = {"predictions", "prediction_id", STORE_CAP, {NULL}},
     [STORE_METRICS] = {"metrics", "metric_id", STORE_CAP, {NULL}},

@@ -38,7 +38,7 @@ enum store_collection {
     STORE_MODELS,
     STORE_PACKAGES,
     STORE_RUNS,
-    STORE_VALIDATIONS, /* also unique: (session_id, model_id, sender.client_id) */
+    STORE_VALIDATIONS, /* also unique: (session_id, model_id, _sender_key) */
     STORE_STATUSES,    /* capped, as the following */
     STORE_PREDICTIONS,
     STORE_METRICS,

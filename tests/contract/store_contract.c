@@ -240,11 +240,11 @@ static void test_a_validation_counts_once_a_client(void **state)
 {
     struct fixture *f = *state;
     static const char *const texts[] = {
-        "{'validation_id':'1','session_id':'s','model_id':'m','sender':{'client_id':'c'}}",
-        "{'validation_id':'2','session_id':'s','model_id':'m','sender':{'client_id':'c'}}",
-        "{'validation_id':'3','session_id':'s','model_id':'m','sender':{'client_id':'d'}}",
-        "{'validation_id':'4','session_id':'s','model_id':'m','sender':{'client_id':null}}",
-        "{'validation_id':'5','session_id':'s','model_id':'m','sender':{'client_id':null}}",
+        "{'validation_id':'1','session_id':'s','model_id':'m','_sender_key':'c'}",
+        "{'validation_id':'2','session_id':'s','model_id':'m','_sender_key':'c'}",
+        "{'validation_id':'3','session_id':'s','model_id':'m','_sender_key':'d'}",
+        "{'validation_id':'4','session_id':'s','model_id':'m','_sender_key':null}",
+        "{'validation_id':'5','session_id':'s','model_id':'m','_sender_key':null}",
     };
 
     assert_int_equal(insert(f, STORE_VALIDATIONS, texts[0]), 0);
