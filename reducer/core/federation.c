@@ -560,6 +560,7 @@ void federation_base_loaded(struct federation *fed, struct federation_base *base
     federation_base_deinit(&fed->base);
     fed->base = *base;
     *base = (struct federation_base){0};
+    closing_send_validates(fed); /* of a resumed session: who attached before this was read */
     look(fed, now_ms);
 }
 
@@ -692,6 +693,11 @@ const struct federation_base *federation_get_base(const struct federation *fed)
 uint64_t federation_get_next_round_id(const struct federation *fed)
 {
     return fed->next_round_id;
+}
+
+bool federation_is_over(const struct federation *fed, const char *round_id)
+{
+    return !is_ours(fed, round_id);
 }
 
 uint64_t federation_get_change(const struct federation *fed)
