@@ -530,9 +530,15 @@ enum fed_verdict federation_partial(struct federation *fed,
 
     ret_detail[0] = '\0';
     if (is_ours(fed, partial->round_id)) {
-        verdict =
-            round_take_partial(fed->round, partial->combiner_id, partial->plan_seq, partial->sha256,
-                               &partial->entries, partial->n_entries, partial->token, ret_detail);
+        const struct round_partial arrived = {
+            .combiner_id = partial->combiner_id,
+            .plan_seq = partial->plan_seq,
+            .sha256 = partial->sha256,
+            .entries = &partial->entries,
+            .n_entries = partial->n_entries,
+            .token = partial->token,
+        };
+        verdict = round_take_partial(fed->round, &arrived, ret_detail);
         if (verdict == FED_VERDICT_OVER) {
             verdict = FED_VERDICT_STALE; /* until its row is written the round may come again */
         }
