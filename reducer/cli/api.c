@@ -251,7 +251,7 @@ static int find_prefix(const json_t *rows,
     json_t *row = NULL;
     size_t i = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    json_array_foreach(rows, i, row)
     {
         if (strncmp(row_text(row, id_key), id, strlen(id)) != 0) {
             continue;
@@ -297,10 +297,14 @@ int api_find(const struct api *api,
     if (rc < 0) {
         return rc;
     }
-    if (is_latest && json_array_size(rows) == 0) {
+    if (!is_latest) {
+        return find_prefix(rows, resource, id_key, id, ret_row, err);
+    }
+    if (json_array_size(rows) == 0) {
         return fed_err_set(err, FED_E_NOT_FOUND, "there are no %s yet", resource);
     }
-    return find_prefix(rows, resource, id_key, is_latest ? "" : id, ret_row, err);
+    *ret_row = json_incref(json_array_get(rows, 0));
+    return 0;
 }
 
 int api_live(const struct api *api,

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -66,7 +67,7 @@ static bool prepare(const struct start *start)
 
     (void)sigemptyset(&none);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != start->parent || setpgid(0, 0) != 0 ||
-        sigprocmask(SIG_SETMASK, &none, NULL) != 0 || null_fd < 0 ||
+        pthread_sigmask(SIG_SETMASK, &none, NULL) != 0 || null_fd < 0 ||
         dup2(null_fd, STDIN_FILENO) < 0) {
         return false;
     }

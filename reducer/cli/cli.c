@@ -207,6 +207,7 @@ static const char *hint_of(const struct fed_err *err, int status)
         {"available clients is lower",
          "see `confed client list`; start clients, wait for them with --clients-wait 60s, or "
          "lower --clients-required"},
+        {"clients are attached after", "see `confed client list`"},
         {"seed model not found", "see `confed model list`, or make one: --model cnn"},
         {"there are no models yet", "make one with `confed model new cnn --upload`"},
         {"there are no sessions yet", "start one with `confed session start --model cnn`"},

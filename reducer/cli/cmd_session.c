@@ -1,4 +1,5 @@
 /* `confed session …`. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,7 +263,7 @@ static int follow_to_end(const struct cmd_call *call,
     if (rc == 0) {
         rc = summary_print(call, &watch, fed_clock_mono_ms() - started_ms, err);
     } else if (rc == -FED_E_CANCELLED) {
-        if (interrupt_take(call->api.cancel_fd) == 2) {
+        if (interrupt_take(call->api.cancel_fd) == SIGINT) {
             print_left(call, session_id);
         }
         rc = left_status;

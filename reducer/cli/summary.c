@@ -144,7 +144,7 @@ static size_t count_online(const json_t *rows)
     size_t n = 0;
     size_t i = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    json_array_foreach(rows, i, row)
     {
         n += strcmp(row_text(row, "status"), "online") == 0 ? 1 : 0;
     }

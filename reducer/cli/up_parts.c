@@ -60,7 +60,7 @@ static bool is_empty_folder(const char *path)
     if (dir == NULL) {
         return false;
     }
-    while (readdir(dir) != NULL) {
+    while (readdir(dir) != NULL) { /* NOLINT(concurrency-mt-unsafe): one thread, own stream */
         n++;
     }
     (void)closedir(dir);
@@ -109,7 +109,7 @@ int up_open_dir(struct up *up, struct fed_err *err)
     rc = rc < 0 ? rc : take_lock(up, err);
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]) && rc == 0; i++) {
         rc = fed_path_format(path, err, "%s/%s", up->dir, folders[i]);
-        if (rc == 0 && up->settings->is_fresh) {
+        if (rc == 0 && (up->settings->is_fresh || strcmp(folders[i], "run") == 0)) {
             rc = remove_tree(path, err);
         }
         rc = rc < 0 ? rc : fed_folder_make(path, err);

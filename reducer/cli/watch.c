@@ -64,7 +64,7 @@ static uint64_t count_phase(const json_t *clients, const char *phase)
     uint64_t n = 0;
     size_t i = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)clients, i, client)
+    json_array_foreach(clients, i, client)
     {
         n += strcmp(row_text(client, "phase"), phase) == 0 ? 1 : 0;
     }
@@ -190,7 +190,7 @@ void watch_rounds(struct watch *watch, const json_t *rows)
     json_t *row = NULL;
     size_t i = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    json_array_foreach(rows, i, row)
     {
         take_row(watch, row);
     }
@@ -206,7 +206,7 @@ void watch_validations(struct watch *watch, const char *model_id, const json_t *
     uint64_t n_accuracy = 0;
     size_t i = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    json_array_foreach(rows, i, row)
     {
         double value = 0;
         if (row_metric(row, "loss", &value)) {
