@@ -5,6 +5,8 @@
 
 #include <curl/curl.h>
 
+#define WAIT_MS 250 /* between two looks at is_cancelled; everything else wakes by itself */
+
 struct exchange {
     const struct fed_http_request *request;
     struct fed_http_response response;
@@ -116,6 +118,41 @@ static int convert(const struct exchange *exchange, CURLcode code, struct fed_er
     return fed_err_set(err, FED_E_UNAVAILABLE, "cannot reach %s: %s", exchange->request->url, text);
 }
 
+/* curl_easy_perform(), with an eye on cancel_fd. */
+static CURLcode perform(CURL *curl, int cancel_fd)
+{
+    CURLM *multi = curl_multi_init();
+    struct curl_waitfd extra = {.fd = cancel_fd, .events = CURL_WAIT_POLLIN};
+    const unsigned n_extra = cancel_fd > 0 ? 1 : 0;
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    int n_running = 1;
+    int n_left = 0;
+
+    if (multi == NULL || curl_multi_add_handle(multi, curl) != CURLM_OK) {
+        (void)curl_multi_cleanup(multi);
+        return code;
+    }
+    while (n_running > 0 && (extra.revents & CURL_WAIT_POLLIN) == 0) {
+        CURLMcode step = curl_multi_perform(multi, &n_running);
+        if (step == CURLM_OK && n_running > 0) {
+            step = curl_multi_poll(multi, &extra, n_extra, WAIT_MS, NULL);
+        }
+        if (step != CURLM_OK) {
+            break;
+        }
+    }
+    if (n_running > 0 && extra.revents != 0) {
+        code = CURLE_ABORTED_BY_CALLBACK;
+    }
+    for (const CURLMsg *msg = curl_multi_info_read(multi, &n_left); msg != NULL;
+         msg = curl_multi_info_read(multi, &n_left)) {
+        code = msg->msg == CURLMSG_DONE ? msg->data.result : code;
+    }
+    (void)curl_multi_remove_handle(multi, curl);
+    (void)curl_multi_cleanup(multi);
+    return code;
+}
+
 int fed_http_run(const struct fed_http_request *request,
                  struct fed_http_response *ret_response,
                  struct fed_err *err)
@@ -137,7 +174,7 @@ int fed_http_run(const struct fed_http_request *request,
         }
     }
     set_up(curl, &exchange);
-    code = curl_easy_perform(curl);
+    code = perform(curl, request->cancel_fd);
     if (exchange.file != NULL && fclose(exchange.file) != 0 && code == CURLE_OK) {
         code = CURLE_WRITE_ERROR;
     }

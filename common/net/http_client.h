@@ -33,6 +33,9 @@ struct fed_http_request {
     /* Asked a few times a second while the request runs; true ends it with FED_E_CANCELLED. */
     int (*is_cancelled)(void *arg);
     void *arg;
+    /* > 0: FED_E_CANCELLED as soon as this descriptor can be read (an eventfd, a signalfd); it is
+     * not read. 0: none. */
+    int cancel_fd;
 };
 
 struct fed_http_response {

@@ -87,6 +87,9 @@ struct federation_session {
     size_t n_client_ids;
     bool is_validating;
     bool is_stopping; /* end after the open round */
+    /* The round that made base_model_id; empty: it is a seed. With is_validating a resumed session
+     * asks for that model's validation again. */
+    char base_round_id[FED_ROUND_ID_SIZE];
 };
 void federation_session_deinit(struct federation_session *session);
 

@@ -122,7 +122,7 @@ void round_admitted(struct round *round,
 {
     struct round_client *client = round_find_client(round, entry->client_id);
 
-    if (!is_of_part(round, client, part) || part->plan_seq <= part->fenced_plan_seq) {
+    if (!is_of_part(round, client, part) || part->state == PART_FENCED) {
         return;
     }
     client->is_admitted = true;
@@ -153,9 +153,19 @@ static void list_refused(struct round *round, const struct fed_refused *refused)
     }
     if (round->refused == NULL || round->n_refused == ROUND_REFUSALS_MAX) {
         round->n_refused_more++;
+        round->refused_more[refused->reason]++;
         return;
     }
     round->refused[round->n_refused++] = *refused;
+}
+
+/* Does it say that the client has done its task for this round, badly? An update of another round,
+ * or a second one, says nothing of that. */
+static bool is_answer(enum fed_refusal reason)
+{
+    return reason != FED_REFUSAL_LATE && reason != FED_REFUSAL_OTHER_ROUND &&
+           reason != FED_REFUSAL_OTHER_SESSION && reason != FED_REFUSAL_SESSION_OVER &&
+           reason != FED_REFUSAL_DUPLICATE;
 }
 
 void round_refused(struct round *round,
@@ -165,8 +175,20 @@ void round_refused(struct round *round,
     struct round_client *client = round_find_client(round, refused->client_id);
 
     list_refused(round, refused);
-    if (refused->is_own_connection && is_of_part(round, client, part) && !client->is_admitted) {
+    if (refused->is_own_connection && is_answer(refused->reason) &&
+        is_of_part(round, client, part) && !client->is_admitted) {
         client->refusal = refused->reason;
+    }
+}
+
+void round_reopen_part(struct round_part *part)
+{
+    if (part->state == PART_FENCED) {
+        assert(part->fenced_plan_seq >= part->plan_seq);
+        part->plan_seq = part->fenced_plan_seq + 1;
+        part->state = PART_WAITING;
+        part->is_sent = false;
+        part->n_corrupt = 0;
     }
 }
 
@@ -304,6 +326,13 @@ static bool check_entries(const struct round *round,
     return true;
 }
 
+void round_fence_part(struct round_part *part)
+{
+    assert(part->state == PART_WAITING);
+    part->state = PART_FENCED;
+    part->fenced_plan_seq = part->plan_seq;
+}
+
 enum fed_verdict round_take_partial(struct round *round,
                                     const char *combiner_id,
                                     uint64_t plan_seq,
@@ -331,8 +360,7 @@ enum fed_verdict round_take_partial(struct round *round,
     }
     if (!check_entries(round, part, *entries, n_entries, ret_detail)) {
         if (++part->n_corrupt >= ROUND_CORRUPT_MAX) {
-            part->state = PART_FENCED;
-            part->fenced_plan_seq = part->plan_seq;
+            round_fence_part(part);
         }
         return FED_VERDICT_CORRUPT;
     }
@@ -354,14 +382,8 @@ void round_partial_added(struct round *round, uint64_t token)
     }
 }
 
-void round_fence_missing(struct round *round)
+void round_list_lost(struct round *round)
 {
-    for (size_t i = 0; i < round->n_parts; i++) {
-        if (round->parts[i].state == PART_WAITING) {
-            round->parts[i].state = PART_FENCED;
-            round->parts[i].fenced_plan_seq = round->parts[i].plan_seq;
-        }
-    }
     for (size_t i = 0; i < round->n_clients; i++) {
         struct round_client *client = &round->clients[i];
         if (client->is_admitted && round->parts[client->part].state == PART_FENCED) {

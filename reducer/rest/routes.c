@@ -1,0 +1,232 @@
+#include "reducer/rest/routes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "reducer/rest/handlers.h"
+
+#define API "/api/v1/"
+
+/* The first pattern that fits wins: the generic set stands last. */
+static const struct rest_route routes[] = {
+    {REST_GET, "/health", rest_health, false},
+    {REST_GET, "/ready", rest_ready, false},
+    {REST_GET, "/version", rest_version, false},
+    {REST_GET, "/metrics", rest_metrics, false},
+    {REST_GET, API "live", rest_live, false},
+    {REST_POST, API "graphql", rest_no_graphql, false},
+
+    {REST_POST, API "clients/add", rest_client_add, false},
+    {REST_GET, API "clients/config", rest_client_config, false},
+    {REST_GET, API "clients/:id/attributes", rest_client_attributes, false},
+    {REST_DELETE, API "clients/:id", rest_client_delete, false},
+    {REST_POST, API "combiners/clients/count", rest_combiner_clients, false},
+    {REST_DELETE, API "combiners/:id", rest_combiner_delete, false},
+
+    {REST_POST, API "models/", rest_model_add, true},
+    {REST_GET, API "models/active", rest_model_active, false},
+    {REST_PUT, API "models/active", rest_gone, false},
+    {REST_GET, API "models/leaf-nodes", rest_model_leaves, false},
+    {REST_PATCH, API "models/:id", rest_model_change, false},
+    {REST_PUT, API "models/:id", rest_model_change, false},
+    {REST_GET, API "models/:id/descendants", rest_model_descendants, false},
+    {REST_GET, API "models/:id/ancestors", rest_model_ancestors, false},
+    {REST_GET, API "models/:id/leaf-nodes", rest_model_leaves, false},
+    {REST_GET, API "models/:id/download", rest_model_download, false},
+    {REST_GET, API "models/:id/parameters", rest_model_parameters, false},
+
+    {REST_POST, API "packages/", rest_package_add, true},
+    {REST_GET, API "packages/active", rest_package_active, false},
+    {REST_PUT, API "packages/active", rest_package_set_active, false},
+    {REST_DELETE, API "packages/active", rest_package_unset_active, false},
+    {REST_GET, API "packages/download", rest_package_download, false},
+    {REST_GET, API "packages/checksum", rest_package_checksum, false},
+    {REST_GET, API "helpers/active", rest_helper_active, false},
+    {REST_PUT, API "helpers/active", rest_helper_set, false},
+
+    {REST_POST, API "sessions/", rest_session_add, false},
+    {REST_POST, API "sessions/start", rest_session_start, false},
+    {REST_POST, API "sessions/start_splitlearning_session", rest_session_split, false},
+    {REST_POST, API "sessions/:id/stop", rest_session_stop, false},
+    {REST_PATCH, API "sessions/:id", rest_session_change, false},
+    {REST_PUT, API "sessions/:id", rest_session_change, false},
+
+    {REST_POST, API "predictions/start", rest_prediction_start, false},
+    {REST_POST, API "attributes/", rest_attribute_add, false},
+    {REST_POST, API "attributes/current", rest_attributes_current, false},
+    {REST_POST, API "telemetry/", rest_telemetry_add, false},
+
+    {REST_GET, API ":r/", rest_list, false},
+    {REST_POST, API ":r/list", rest_list_post, false},
+    {REST_GET, API ":r/count", rest_count, false},
+    {REST_POST, API ":r/count", rest_count_post, false},
+    {REST_GET, API ":r/:id", rest_get, false},
+
+    /* FEDn 0.20's paths, which its clients and APIClient still use */
+    {REST_POST, "/add_client", rest_client_add, false},
+    {REST_GET, "/download_package", rest_package_download, false},
+    {REST_GET, "/get_package_checksum", rest_package_checksum, false},
+    {REST_GET, "/get_controller_status", rest_state, false},
+    {REST_POST, "/add_combiner", rest_combiner_gone, false},
+    {REST_GET, "/delete_model_trail", rest_no_delete, false},
+    {REST_GET, "/get_model_trail", rest_gone, false},
+    {REST_GET, "/get_model_ancestors", rest_gone, false},
+    {REST_GET, "/get_model_descendants", rest_gone, false},
+    {REST_GET, "/list_models", rest_gone, false},
+    {REST_GET, "/get_model", rest_gone, false},
+    {REST_GET, "/list_clients", rest_gone, false},
+    {REST_GET, "/get_active_clients", rest_gone, false},
+    {REST_GET, "/list_combiners", rest_gone, false},
+    {REST_GET, "/get_combiner", rest_gone, false},
+    {REST_GET, "/list_rounds", rest_gone, false},
+    {REST_GET, "/get_round", rest_gone, false},
+    {REST_GET, "/start_session", rest_gone, false},
+    {REST_POST, "/start_session", rest_gone, false},
+    {REST_GET, "/list_sessions", rest_gone, false},
+    {REST_GET, "/get_session", rest_gone, false},
+    {REST_PUT, "/set_active_package", rest_gone, false},
+    {REST_POST, "/set_package", rest_gone, false},
+    {REST_GET, "/get_package", rest_gone, false},
+    {REST_GET, "/list_compute_packages", rest_gone, false},
+    {REST_GET, "/get_latest_model", rest_gone, false},
+    {REST_PUT, "/set_current_model", rest_gone, false},
+    {REST_GET, "/get_initial_model", rest_gone, false},
+    {REST_POST, "/set_initial_model", rest_gone, false},
+    {REST_GET, "/get_client_config", rest_gone, false},
+    {REST_GET, "/get_events", rest_gone, false},
+    {REST_GET, "/list_validations", rest_gone, false},
+    {REST_POST, "/list_combiners_data", rest_gone, false},
+};
+
+const char *rest_method_name(enum rest_method method)
+{
+    static const char *const names[REST_METHOD_MAX] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
+
+    return names[method];
+}
+
+/* What a path gave for a pattern's ":r" and ":id". */
+struct capture {
+    enum store_collection collection;
+    char id[FED_ID_SIZE];
+    bool is_bad_id;
+};
+
+static bool capture_resource(struct capture *capture, const char *text, size_t size)
+{
+    /* The federation's own document is no resource. */
+    for (int i = STORE_FEDERATION + 1; i < STORE_COLLECTION_MAX; i++) {
+        const char *name = store_collection_name((enum store_collection)i);
+        if (strlen(name) == size && memcmp(name, text, size) == 0) {
+            capture->collection = (enum store_collection)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool capture_id(struct capture *capture, const char *text, size_t size)
+{
+    const size_t kept = size < FED_ID_SIZE ? size : FED_ID_SIZE - 1;
+
+    if (size == 0) {
+        return false;
+    }
+    memcpy(capture->id, text, kept);
+    capture->id[kept] = '\0';
+    capture->is_bad_id = kept < size || !fed_id_is_valid(capture->id);
+    return true;
+}
+
+static bool
+segment_fits(struct capture *capture, struct fed_view pattern, const char *path, size_t path_size)
+{
+    if (fed_view_equal(pattern, fed_view_str(":r"))) {
+        return capture_resource(capture, path, path_size);
+    }
+    if (fed_view_equal(pattern, fed_view_str(":id"))) {
+        return capture_id(capture, path, path_size);
+    }
+    if (!fed_view_equal(pattern, fed_view_of(path, path_size))) {
+        return false;
+    }
+    if (capture->collection == STORE_COLLECTION_MAX) { /* a resource by its own name */
+        (void)capture_resource(capture, path, path_size);
+    }
+    return true;
+}
+
+/* Compare segment by segment. *ret_needs_slash: it fits but for the final slash. */
+static bool
+route_fits(const char *pattern, const char *path, struct capture *capture, bool *ret_needs_slash)
+{
+    *ret_needs_slash = false;
+    for (;;) {
+        pattern++; /* both stand at a '/' */
+        path++;
+        const size_t n_pattern = strcspn(pattern, "/");
+        const size_t n_path = strcspn(path, "/");
+        if (!segment_fits(capture, fed_view_of(pattern, n_pattern), path, n_path)) {
+            return false;
+        }
+        pattern += n_pattern;
+        path += n_path;
+        if (*pattern == '\0') {
+            return strcmp(path, "") == 0 || strcmp(path, "/") == 0;
+        }
+        if (*path == '\0') {
+            *ret_needs_slash = strcmp(pattern, "/") == 0;
+            return *ret_needs_slash;
+        }
+    }
+}
+
+static void add_allow(struct rest_request *request, enum rest_method method)
+{
+    const char *name = rest_method_name(method);
+    char *allow = request->answer.allow;
+    const size_t used = strlen(allow);
+
+    if (strstr(allow, name) == NULL) {
+        (void)snprintf(allow + used, sizeof(request->answer.allow) - used, "%s%s",
+                       used == 0 ? "" : ", ", name);
+    }
+}
+
+static enum route_outcome
+take_route(struct rest_request *request, const struct rest_route *route, const struct capture *got)
+{
+    request->route = route;
+    request->method = route->method;
+    request->collection = got->collection;
+    memcpy(request->id, got->id, sizeof(request->id));
+    request->answer.allow[0] = '\0';
+    return got->is_bad_id ? ROUTE_BAD_ID : ROUTE_FOUND;
+}
+
+enum route_outcome
+rest_route_find(struct rest_request *request, enum rest_method method, bool is_options)
+{
+    bool is_known = false;
+
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        struct capture capture = {.collection = STORE_COLLECTION_MAX};
+        bool needs_slash;
+        if (request->path[0] != '/' ||
+            !route_fits(routes[i].pattern, request->path, &capture, &needs_slash)) {
+            continue;
+        }
+        if (needs_slash) {
+            return ROUTE_SLASH;
+        }
+        if (routes[i].method == method) {
+            return take_route(request, &routes[i], &capture);
+        }
+        is_known = true;
+        add_allow(request, routes[i].method);
+    }
+    if (!is_known) {
+        return ROUTE_MISSING;
+    }
+    return is_options ? ROUTE_OPTIONS : ROUTE_METHOD;
+}

@@ -1,0 +1,10 @@
+foreach(combiners 1 2)
+    foreach(clients 2 5 50)
+        set(labels "")
+        if(clients LESS 6)
+            set(labels threads)
+        endif()
+        confed_system_test(rounds.${combiners}x${clients} test_rounds.py
+            TEST Rounds.test_${combiners}_combiners_${clients}_clients LABELS ${labels})
+    endforeach()
+endforeach()
