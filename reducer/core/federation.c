@@ -180,14 +180,19 @@ static int compare_ids(const void *a, const void *b)
     return strcmp(a, b);
 }
 
+static void sort_clients(struct federation_session *session)
+{
+    if (session->n_client_ids > 1) {
+        qsort(session->client_ids, session->n_client_ids, FED_ID_SIZE, compare_ids);
+    }
+}
+
 static void take_session(struct federation *fed, struct federation_session *session)
 {
     federation_session_deinit(&fed->session);
     fed->session = *session;
     *session = (struct federation_session){0};
-    if (fed->session.n_client_ids > 1) {
-        qsort(fed->session.client_ids, fed->session.n_client_ids, FED_ID_SIZE, compare_ids);
-    }
+    sort_clients(&fed->session);
     fed->has_session = true;
     fed->is_terminated = false;
     fed->validation = (struct federation_validation){0};
@@ -213,6 +218,7 @@ void federation_start(struct federation *fed,
         federation_session_deinit(session);
         return;
     }
+    sort_clients(session);
     if (planning_count_candidates(fed, session) < session->clients_required) {
         (void)snprintf(text, sizeof(text),
                        "Number of available clients is lower than the required minimum of %u",

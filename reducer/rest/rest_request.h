@@ -109,7 +109,7 @@ struct rest_request {
     enum rest_method method;
     char path[REST_PATH_SIZE];         /* decoded, single slashes */
     char id[FED_ID_SIZE];              /* the <id> of the path */
-    enum store_collection collection;  /* the resource of the path */
+    enum store_collection collection;  /* the resource of the path; or STORE_COLLECTION_MAX */
     char peer[64];                     /* its IP address */
     char host_name[REST_NAME_MAX + 1]; /* of its Host header, without the port */
     struct rest_page page;

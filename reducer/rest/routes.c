@@ -147,7 +147,13 @@ segment_fits(struct capture *capture, struct fed_view pattern, const char *path,
     if (fed_view_equal(pattern, fed_view_str(":id"))) {
         return capture_id(capture, path, path_size);
     }
-    return fed_view_equal(pattern, fed_view_of(path, path_size));
+    if (!fed_view_equal(pattern, fed_view_of(path, path_size))) {
+        return false;
+    }
+    if (capture->collection == STORE_COLLECTION_MAX) { /* a resource by its own name */
+        (void)capture_resource(capture, path, path_size);
+    }
+    return true;
 }
 
 /* Compare segment by segment. *ret_needs_slash: it fits but for the final slash. */

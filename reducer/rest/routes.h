@@ -1,6 +1,7 @@
 /* The table of paths: (method, pattern, handler).
  *
- * In a pattern ":r" stands for any of the listed resources and ":id" for an id. A pattern that ends
+ * In a pattern ":r" stands for any resource (of a path, the first one is the request's collection)
+ * and ":id" for an id. A pattern that ends
  * in '/' is a collection: without the final slash it is answered 308, as FEDn's server does; of
  * other paths a final slash is ignored.
  */
