@@ -60,11 +60,6 @@ class Crash(unittest.TestCase):
         self.assertEqual(self.calm["phases"], ["committed"] * ROUNDS)
         self.assertEqual(got, self.calm)
 
-    def trainings(self, fed, round_number):
-        """How often the clients say that they trained for a round."""
-        return sum(client.text().count(f"round_number={round_number} ")
-                   for client in fed.clients.values())
-
     # -- the reducer -------------------------------------------------------------------------
 
     def kill_reducer_at(self, point):
@@ -112,7 +107,7 @@ class Crash(unittest.TestCase):
                              f"it did not come to {point}")
             fed.start_combiner()
             self.check(self.finish(fed, session))
-            return {client.name: client.text().count("client.trained")
+            return {client.name: client.text().count(" round.trained ")
                     for client in fed.clients.values()}
 
     def test_combiner_upload_running(self):

@@ -180,9 +180,10 @@ class Refusals(unittest.TestCase):
                 session = fed.start_session(fed.upload_model(path), rounds=2, round_timeout=4,
                                             clients_required=1)
                 first = slow.wait_task()
+                base = slow.download(first.model_id)
                 quick.answer(quick.wait_task())
                 slow.wait_task(n=2)
-                slow.answer(first)
+                slow.announce(first, slow.upload(base))
                 slow.answer(slow.wait_task(n=2))
                 quick.answer(quick.wait_task(n=2))
                 row = fed.wait_session(session)
