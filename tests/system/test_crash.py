@@ -131,13 +131,13 @@ class Crash(unittest.TestCase):
     def test_combiner_gone_for_good(self):
         """Its disk too: the clients attach elsewhere and answer from what they have kept."""
         import shutil
-        options = ["--combiner-grace", "2s", "--heartbeat-limit", "4s"]
-        with Federation(reducer_options=options) as fed:
+        with Federation(reducer_options=["--combiner-grace", "5s"]) as fed:
             data.small_mnist(fed.folder / "data")
             fed.start_reducer()
             fed.start_combiner("first", fault="combiner.logged", keep_socket=False)
             for i in range(N_CLIENTS):
-                fed.start_client(f"client-{i}", options=self.client_options(fed, i), trainer="cnn")
+                options = [*self.client_options(fed, i), "--reassign-after", "1s"]
+                fed.start_client(f"client-{i}", options=options, trainer="cnn")
             fed.wait_clients(N_CLIENTS)
             session = self.begin(fed)
             fed.start_combiner("second", keep_socket=False)

@@ -95,7 +95,7 @@ class Refusals(unittest.TestCase):
             try:
                 fed.wait_clients(len(clients))
                 path = federation.random_model(fed.folder / "seed.npz")
-                session = fed.start_session(fed.upload_model(path), rounds=1, round_timeout=40,
+                session = fed.start_session(fed.upload_model(path), rounds=1, round_timeout=15,
                                             clients_required=2)
                 tasks = {name: client.wait_task() for name, client in clients.items()}
                 base = clients["honest"].download(tasks["honest"].model_id)
