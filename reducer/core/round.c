@@ -224,7 +224,9 @@ static uint64_t patience_ends(const struct round_part *part,
         return until;
     }
     if (combiner->link == 0) {
-        return later(until, combiner->down_since_ms + patience->combiner_grace_ms);
+        /* Gone or restarting, nobody can tell: its clients may come back to it or elsewhere. */
+        return later(until, combiner->down_since_ms +
+                                later(patience->combiner_grace_ms, patience->reattach_grace_ms));
     }
     if (combiner->reboot_ms != 0) {
         until = later(until, combiner->reboot_ms + patience->reattach_grace_ms);

@@ -112,7 +112,7 @@ class Crash(unittest.TestCase):
                              f"it did not come to {point}")
             fed.start_combiner()
             self.check(self.finish(fed, session))
-            return {client.name: client.text().count("client.trained")
+            return {client.name: client.text().count("round.trained")
                     for client in fed.clients.values()}
 
     def test_combiner_upload_running(self):
