@@ -1,6 +1,7 @@
 #include "reducer/rest/routes.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "reducer/rest/handlers.h"
@@ -98,12 +99,21 @@ static const struct rest_route routes[] = {
     {REST_POST, "/list_combiners_data", rest_gone, false},
 };
 
-const char *rest_method_name(enum rest_method method)
+static const char *method_name(enum rest_method method)
 {
     static const char *const names[REST_METHOD_MAX] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
 
     return names[method];
 }
+
+enum route_outcome {
+    ROUTE_FOUND,
+    ROUTE_MISSING,
+    ROUTE_BAD_ID,  /* the path is there, the id can be nobody's */
+    ROUTE_METHOD,  /* answer.allow names those there are */
+    ROUTE_SLASH,   /* a collection without its final slash */
+    ROUTE_OPTIONS, /* answer.allow is filled */
+};
 
 /* What a path gave for a pattern's ":r" and ":id". */
 struct capture {
@@ -183,7 +193,7 @@ route_fits(const char *pattern, const char *path, struct capture *capture, bool 
 
 static void add_allow(struct rest_request *request, enum rest_method method)
 {
-    const char *name = rest_method_name(method);
+    const char *name = method_name(method);
     char *allow = request->answer.allow;
     const size_t used = strlen(allow);
 
@@ -204,8 +214,8 @@ take_route(struct rest_request *request, const struct rest_route *route, const s
     return got->is_bad_id ? ROUTE_BAD_ID : ROUTE_FOUND;
 }
 
-enum route_outcome
-rest_route_find(struct rest_request *request, enum rest_method method, bool is_options)
+static enum route_outcome
+find_route(struct rest_request *request, enum rest_method method, bool is_options)
 {
     bool is_known = false;
 
@@ -229,4 +239,88 @@ rest_route_find(struct rest_request *request, enum rest_method method, bool is_o
         return ROUTE_MISSING;
     }
     return is_options ? ROUTE_OPTIONS : ROUTE_METHOD;
+}
+
+/* Copy a path with single slashes. Too long: an empty one, which is nobody's. */
+static void copy_path(struct rest_request *request, const char *url)
+{
+    size_t n = 0;
+
+    for (; *url != '\0'; url++) {
+        if (*url == '/' && n > 0 && request->path[n - 1] == '/') {
+            continue;
+        }
+        if (n + 1 >= sizeof(request->path)) {
+            request->path[0] = '\0';
+            return;
+        }
+        request->path[n++] = *url;
+    }
+    request->path[n] = '\0';
+}
+
+/* 308 to the collection, with the query. */
+static int redirect(struct rest_request *request, const char *uri, struct fed_err *err)
+{
+    const char *query = strchr(uri, '?');
+    const size_t size = strlen(request->path) + strlen(uri) + 2;
+    const int rc =
+        rest_refuse(request, 308, "moved", err, "The collection's path ends with a slash");
+
+    request->answer.location = malloc(size);
+    if (rc < 0 || request->answer.location == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "answer");
+    }
+    (void)snprintf(request->answer.location, size, "%s/%s", request->path,
+                   query == NULL ? "" : query);
+    return 0;
+}
+
+static enum rest_method method_of(const char *text)
+{
+    if (strcmp(text, "HEAD") == 0) {
+        return REST_GET;
+    }
+    for (int i = 0; i < REST_METHOD_MAX; i++) {
+        if (strcmp(text, method_name((enum rest_method)i)) == 0) {
+            return (enum rest_method)i;
+        }
+    }
+    return REST_METHOD_MAX;
+}
+
+bool rest_route_find(struct rest_request *request,
+                     const char *method,
+                     const char *path,
+                     const char *uri)
+{
+    struct fed_err err = {0};
+    int rc = 0;
+
+    copy_path(request, path);
+    switch (find_route(request, method_of(method), strcmp(method, "OPTIONS") == 0)) {
+    case ROUTE_FOUND:
+        return true;
+    case ROUTE_BAD_ID:
+        rc = rest_refuse_missing(request, &err);
+        break;
+    case ROUTE_METHOD:
+        rc = rest_refuse(request, 405, "method", &err,
+                         "The method is not allowed for the requested URL");
+        break;
+    case ROUTE_SLASH:
+        rc = redirect(request, uri, &err);
+        break;
+    case ROUTE_OPTIONS:
+        request->answer.status = 200;
+        break;
+    case ROUTE_MISSING:
+        rc = rest_refuse(request, 404, "no_path", &err,
+                         "The requested URL was not found on the server");
+        break;
+    }
+    if (rc < 0) {
+        rest_answer_failure(request, &err);
+    }
+    return false;
 }

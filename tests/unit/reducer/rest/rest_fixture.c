@@ -179,6 +179,7 @@ void fixture_start(struct fixture *fixture, struct rest_config config)
     struct fed_err err = {0};
 
     config.listen = "127.0.0.1:0";
+    fixture->is_ending = false;
     if (rest_server_new(&config, &fixture->host, &fixture->server, &err) < 0) {
         fail_msg("%s", err.msg);
     }

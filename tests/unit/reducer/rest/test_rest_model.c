@@ -203,7 +203,6 @@ static void test_uploads_are_bounded(void **state)
     struct reply reply;
 
     fixture_stop(fixture);
-    fixture->is_ending = false;
     fixture_start(fixture, (struct rest_config){.upload_max = 300000});
     reply = upload(fixture, "/api/v1/models/", "seed.npz", fed_buf_view(&bytes), "x");
     assert_int_equal(reply.status, 400); /* within the room for the form around it */
