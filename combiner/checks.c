@@ -33,8 +33,9 @@ struct claim {
     struct fed_plan plan;  /* owned, until judged */
     uint64_t examples;
     struct model *base; /* a reference, until judged */
+    bool is_looked; /* `look` has run: what comes later is a worker's word */
     bool is_judged;
-    struct fed_job job; /* for an answer that is there at once */
+    struct fed_event look;
     enum fed_refusal reason;
 };
 
@@ -128,7 +129,7 @@ static void after_judge(void *arg)
                claim->staged != staged) {
         }
     }
-    if (claim != NULL && !claim->is_judged) {
+    if (claim != NULL && claim->is_looked && !claim->is_judged) {
         look_at_claim(claim);
     }
     job_ended(checks);
@@ -211,16 +212,12 @@ static void look_at_claim(struct claim *claim)
     answer(claim, reason, detail);
 }
 
-static void do_nothing(void *arg)
-{
-    (void)arg;
-}
-
 static void look_later(void *arg)
 {
     struct claim *claim = arg;
     struct checks *checks = claim->checks;
 
+    claim->is_looked = true;
     if (claim->reason != FED_REFUSAL_NONE) {
         answer(claim, claim->reason, "");
     } else {
@@ -252,8 +249,8 @@ void checks_claim(struct checks *checks, const struct checks_claim *what)
         }
     }
     checks->n_jobs++;
-    fed_job_init(&claim->job, do_nothing, look_later, claim);
-    fed_workers_submit(checks->config.workers, NULL, &claim->job);
+    fed_event_init(&claim->look, look_later, claim);
+    fed_loop_post(checks->config.loop, &claim->look);
 }
 
 const struct spool_upload *checks_find(const struct checks *checks, uint64_t token)

@@ -17,9 +17,11 @@
 #include "combiner/spool/staging.h"
 #include "common/base/err.h"
 #include "common/model/npz.h"
+#include "common/sync/loop.h"
 #include "common/sync/workers.h"
 
 struct checks_config {
+    struct fed_loop *loop;
     struct fed_workers *workers;
     const struct spool *spool;
     struct staging *staging;

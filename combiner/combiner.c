@@ -67,8 +67,8 @@ static int make_parts(struct combiner *combiner, struct fed_err *err)
         .seed = combiner->seed,
     };
     const struct ledger_config ledger = {combiner->workers, combiner->spool, limits};
-    const struct checks_config checks = {combiner->workers, combiner->spool, &combiner->staging,
-                                         limits};
+    const struct checks_config checks = {combiner->loop, combiner->workers, combiner->spool,
+                                         &combiner->staging, limits};
     int rc = models_new(&models, &combiner_models_ops, combiner, &combiner->models, err);
 
     rc = rc < 0 ? rc : ledger_new(&ledger, &combiner_ledger_ops, combiner, &combiner->ledger, err);

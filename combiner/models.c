@@ -26,7 +26,8 @@ struct model {
     struct fed_link link;
     enum model_phase phase;
     bool is_dropped;
-    bool is_kept; /* on disk, after removal */
+    bool is_lingering; /* nobody needs it but a client that is late with its task */
+    bool is_kept;      /* on disk, after removal */
     unsigned refs;
     char id[FED_ID_SIZE];
     uint8_t sha256[FED_SHA256_SIZE];
@@ -298,7 +299,7 @@ static void probe(struct model *model)
     submit(model, do_probe, after_probe);
 }
 
-/* For one that cannot even be begun: never from inside models_want(). */
+/* For what cannot even be begun, or is here already: never from inside models_want(). */
 static void do_nothing(void *arg)
 {
     (void)arg;
@@ -306,7 +307,24 @@ static void do_nothing(void *arg)
 
 static void after_nothing(void *arg)
 {
-    fail(arg);
+    struct model *model = arg;
+    struct models *models = model->models;
+
+    model->refs--;
+    if (model->phase != MODEL_READY) {
+        fail(model);
+    } else if (model->is_dropped) {
+        look_unused(model);
+    } else if (!model->is_lingering) {
+        models->ops->ready(models->arg, model->id);
+    }
+    models->ops->settled(models->arg);
+}
+
+static void answer_later(struct model *model)
+{
+    model->refs++;
+    submit(model, do_nothing, after_nothing);
 }
 
 void models_want(struct models *models,
@@ -317,6 +335,10 @@ void models_want(struct models *models,
     struct model *model = find_any(models, model_id);
     bool is_alone = true;
 
+    if (model != NULL && model->is_lingering) {
+        model->is_lingering = false;
+        answer_later(model);
+    }
     if (model != NULL || models->is_stopped) {
         return;
     }
@@ -336,7 +358,7 @@ void models_want(struct models *models,
     if (spool_path(models->config.spool, "models", model_id, model->path, &model->err) < 0 ||
         fed_path_format(model->raw_path, &model->err, "%s.raw", model->path) < 0) {
         model->phase = MODEL_PROBING;
-        submit(model, do_nothing, after_nothing);
+        answer_later(model);
     } else if (is_alone) {
         probe(model);
     }
@@ -359,9 +381,20 @@ void models_drop(struct models *models, const char *model_id)
 {
     struct model *model = find_any(models, model_id);
 
-    if (model != NULL) {
-        cancel(model);
+    if (model == NULL || model->is_lingering) {
+        return;
     }
+    if (model->phase != MODEL_READY) {
+        cancel(model);
+        return;
+    }
+    fed_list_for_each (link, &models->list) {
+        struct model *other = FED_CONTAINER_OF(link, struct model, link);
+        if (other->is_lingering && !other->is_dropped) {
+            cancel(other);
+        }
+    }
+    model->is_lingering = true;
 }
 
 void models_stop(struct models *models)

@@ -51,6 +51,9 @@ void models_want(struct models *models,
                  const char *model_id,
                  const uint8_t sha256[FED_SHA256_SIZE],
                  uint64_t size_bytes);
+
+/* Nobody needs it. The last one lingers, until another is dropped: a client that is late may still
+ * be about to download what its task named. */
 void models_drop(struct models *models, const char *model_id);
 
 /* No fetch goes on; files stay. Idle when the workers are done. */

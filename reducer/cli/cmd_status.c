@@ -47,7 +47,7 @@ static void print_session(FILE *file, const json_t *session)
     (void)row_format(session, "status", status);
     (void)fprintf(file, "session    %s%s%s  %s%s  %llu of %llu rounds done, %llu failed\n", id,
                   name[0] == '\0' ? "" : "  ", name, status,
-                  row_is(session, "stopping") ? ", stopping" : "",
+                  row_is(session, "stopping") && strcmp(status, "Started") == 0 ? ", stopping" : "",
                   (unsigned long long)row_u64(session, "rounds_done"),
                   (unsigned long long)row_u64(session, "rounds_total"),
                   (unsigned long long)row_u64(session, "failed_rounds"));

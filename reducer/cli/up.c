@@ -75,7 +75,7 @@ static void begin_stop(struct up *up, int status, uint64_t now_ms)
     if (up->phase >= UP_STOPPING) {
         return;
     }
-    (void)snprintf(line, sizeof(line), "stopping %zu clients, %zu combiners and the reducer",
+    (void)snprintf(line, sizeof(line), "stopping: clients %zu, combiners %zu, the reducer",
                    count_running(up, UP_CLIENT), count_running(up, UP_COMBINER));
     say(up, line);
     up->phase = UP_STOPPING;

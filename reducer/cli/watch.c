@@ -96,6 +96,7 @@ static void take_open_round(struct watch *watch, const json_t *row)
     round->n_training = count_phase(clients, "asked");
     round->n_uploaded = count_phase(clients, "admitted");
     round->n_refused = count_phase(clients, "refused");
+    round->n_away = count_phase(clients, "silent") + count_phase(clients, "gone");
 }
 
 static bool is_superseded(const struct watch *watch, const struct watch_round *round)
@@ -182,6 +183,8 @@ static void take_row(struct watch *watch, const json_t *row)
     round->n_training = 0;
     round->n_uploaded = json_array_size(row_find(row, "entries"));
     round->n_refused = json_array_size(row_find(row, "refused"));
+    round->n_away = 0;
+    round->planned_utc_ms = row_u64(row, "planned_utc_ms");
     round->total_ms = row_u64(row, "timings.total_ms");
 }
 
@@ -232,6 +235,18 @@ void watch_validations(struct watch *watch, const char *model_id, const json_t *
         }
     }
     settle_rounds(watch);
+}
+
+uint64_t watch_elapsed_ms(const struct watch *watch)
+{
+    const struct watch_round *first = watch->n_rounds > 0 ? &watch->rounds[0] : NULL;
+    const struct watch_round *last = watch->n_rounds > 0 ? first + watch->n_rounds - 1 : NULL;
+
+    if (first == NULL || first->planned_utc_ms == 0 ||
+        last->planned_utc_ms < first->planned_utc_ms) {
+        return 0;
+    }
+    return last->planned_utc_ms + last->total_ms - first->planned_utc_ms;
 }
 
 const char *watch_wants_validations(const struct watch *watch)
@@ -309,12 +324,30 @@ draw_bar(const struct watch_round *round, const struct term *term, size_t width,
     }
 }
 
+/* What is not as it should be: "  1 refused  2 away". */
+static void draw_trouble(const struct watch_round *round, char *text, size_t size)
+{
+    char refused[48] = "";
+    char away[48] = "";
+
+    if (round->n_refused > 0) {
+        (void)snprintf(refused, sizeof(refused), "  %llu refused",
+                       (unsigned long long)round->n_refused);
+    }
+    if (round->n_away > 0) {
+        (void)snprintf(away, sizeof(away), "  %llu away", (unsigned long long)round->n_away);
+    }
+    (void)snprintf(text, size, "%s%s", refused, away);
+}
+
 static void draw_figures(const struct watch_round *round, char *text, size_t size)
 {
     char loss[32] = "-";
     char accuracy[32] = "-";
     char time[32] = "-";
+    char trouble[128];
 
+    draw_trouble(round, trouble, sizeof(trouble));
     if (round->has_loss) {
         (void)snprintf(loss, sizeof(loss), "%.4f", round->loss);
     }
@@ -325,9 +358,9 @@ static void draw_figures(const struct watch_round *round, char *text, size_t siz
         (void)snprintf(time, sizeof(time), "%.1f s", (double)round->total_ms / 1000.0);
     }
     (void)snprintf(text, size,
-                   "%llu training  %llu uploaded  %llu validated  loss %-6s  accuracy %-7s  %s",
+                   "%llu training  %llu uploaded  %llu validated  loss %-6s  accuracy %-7s  %s%s",
                    (unsigned long long)round->n_training, (unsigned long long)round->n_uploaded,
-                   (unsigned long long)round->n_validated, loss, accuracy, time);
+                   (unsigned long long)round->n_validated, loss, accuracy, time, trouble);
 }
 
 static int draw_round(const struct watch *watch,

@@ -42,12 +42,14 @@ struct watch_round {
     uint64_t n_training;
     uint64_t n_uploaded;
     uint64_t n_refused;
-    uint64_t n_to_validate; /* clients asked to */
-    uint64_t n_validated;   /* rows loaded */
-    uint64_t n_reported;    /* by the live state */
-    uint64_t total_ms;      /* 0: not known */
-    double loss;            /* means over the clients that validated */
-    double accuracy;        /* 0..1 */
+    uint64_t n_away;         /* silent or gone */
+    uint64_t n_to_validate;  /* clients asked to */
+    uint64_t n_validated;    /* rows loaded */
+    uint64_t n_reported;     /* by the live state */
+    uint64_t planned_utc_ms; /* 0: not known */
+    uint64_t total_ms;       /* 0: not known */
+    double loss;             /* means over the clients that validated */
+    double accuracy;         /* 0..1 */
     bool has_loss;
     bool has_accuracy;
     bool is_to_validate; /* clients have been asked to */
@@ -104,6 +106,9 @@ void watch_settle(struct watch *watch);
 /* Append what to print now. Fails as fed_buf_add(). */
 FED_NODISCARD int
 watch_draw(struct watch *watch, const struct term *term, struct fed_buf *buf, struct fed_err *err);
+
+/* From the first round's plan to the end of the last one; 0 when the rows do not say. */
+uint64_t watch_elapsed_ms(const struct watch *watch);
 
 /* The last committed round, or NULL. */
 const struct watch_round *watch_last(const struct watch *watch);

@@ -469,7 +469,7 @@ static void runs_two_rounds(void **state)
     check_validations(fix);
     fake_do(&fix->fake, fake_get_model);
     fake_await(&fix->fake, has_model);
-    assert_true(fake_look(&fix->fake).model_bytes > FAKE_PARAMS * 4);
+    assert_true(fake_look(&fix->fake).model_bytes > (uint64_t)FAKE_PARAMS * 4);
     fake_stop(&fix->fake);
     end_reducer(fix);
     assert_int_equal(fix->status, FED_EXIT_OK);

@@ -3,11 +3,13 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <microhttpd.h>
 
@@ -24,7 +26,8 @@ struct answer {
 
 struct fake_reducer {
     struct MHD_Daemon *daemon;
-    struct { /* under lock */
+    struct MHD_Connection *held; /* suspended; the server's thread until it has ended */
+    struct {                     /* under lock */
         pthread_mutex_t lock;
         struct answer answers[ANSWERS_MAX];
         size_t n_answers;
@@ -155,6 +158,11 @@ static enum MHD_Result on_request(void *arg,
     answer = find_answer_locked(fake, method, request->path);
     (void)pthread_mutex_unlock(&fake->synced.lock);
     status = answer == NULL ? 404 : answer->status;
+    if (status == 0) {
+        fake->held = connection;
+        MHD_suspend_connection(connection);
+        return kill(getpid(), SIGINT) == 0 ? MHD_YES : MHD_NO;
+    }
     response = MHD_create_response_from_buffer(strlen(answer == NULL ? missing : answer->body),
                                                answer == NULL ? missing : answer->body,
                                                MHD_RESPMEM_PERSISTENT);
@@ -173,9 +181,9 @@ struct fake_reducer *fake_reducer_new(char ret_url[FAKE_URL_SIZE])
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     (void)pthread_mutex_init(&fake->synced.lock, NULL);
     fake->daemon = MHD_start_daemon(
-        MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request, fake, MHD_OPTION_SOCK_ADDR,
-        (struct sockaddr *)(void *)&address, MHD_OPTION_URI_LOG_CALLBACK, on_uri, NULL,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+        MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, fake,
+        MHD_OPTION_SOCK_ADDR, (struct sockaddr *)(void *)&address, MHD_OPTION_URI_LOG_CALLBACK,
+        on_uri, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
     assert(fake->daemon != NULL);
     info = MHD_get_daemon_info(fake->daemon, MHD_DAEMON_INFO_BIND_PORT);
     assert(info != NULL);
@@ -185,6 +193,9 @@ struct fake_reducer *fake_reducer_new(char ret_url[FAKE_URL_SIZE])
 
 void fake_reducer_free(struct fake_reducer *fake)
 {
+    if (fake->held != NULL) {
+        MHD_resume_connection(fake->held);
+    }
     MHD_stop_daemon(fake->daemon);
     for (size_t i = 0; i < fake->synced.n_answers; i++) {
         free(fake->synced.answers[i].body);

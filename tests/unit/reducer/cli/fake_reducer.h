@@ -11,7 +11,8 @@ struct fake_reducer;
 struct fake_reducer *fake_reducer_new(char ret_url[FAKE_URL_SIZE]);
 void fake_reducer_free(struct fake_reducer *fake);
 
-/* The next answer to a request: "GET /api/v1/models/". */
+/* The next answer to a request: "GET /api/v1/models/". Status 0: no answer at all, this process
+ * gets SIGINT instead (main() must have blocked it). */
 void fake_reducer_answer(struct fake_reducer *fake,
                          const char *request,
                          unsigned status,

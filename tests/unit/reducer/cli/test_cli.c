@@ -1,5 +1,7 @@
 /* The commands from argv to exit status, against a fake reducer. */
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -297,6 +299,35 @@ static void test_a_session_is_started_and_followed(void **state)
         "POST /api/v1/sessions/start {\"session_id\":\"s1\",\"rounds\":1}\n"));
 }
 
+/* The reducer is restarted meanwhile: 503 while it ends, then another process with the same rows.
+ */
+static void test_watching_outlives_a_restart_of_the_reducer(void **state)
+{
+    struct fixture *f = *state;
+
+    fake_reducer_answer(f->fake, "GET /api/v1/live?after=4&wait_ms=25000", 503,
+                        "{\"message\":\"ending\"}");
+    tell_session(f);
+    fake_reducer_answer(
+        f->fake, "GET /api/v1/live?after=0&wait_ms=0", 200,
+        LIVE("9", "Finished", "1", "null", "{\"model_id\":\"m1\",\"asked\":2,\"received\":2}"));
+    assert_int_equal(run(f, "session watch s1"), FED_EXIT_OK);
+    assert_non_null(strstr(f->out, "the reducer does not answer; waiting for it, 60 s at most"));
+    assert_non_null(strstr(f->out, "2 validated  loss 1.0000  accuracy 50.00 %"));
+}
+
+static void test_ctrl_c_leaves_the_session_running(void **state)
+{
+    struct fixture *f = *state;
+
+    fake_reducer_answer(f->fake, "GET /api/v1/live?after=4&wait_ms=25000", 0, "");
+    tell_session(f);
+    assert_int_equal(run(f, "session watch s1"), FED_EXIT_OK);
+    assert_string_equal(f->out, "\nsession s1 goes on without you: `confed session watch s1` shows "
+                                "it again, `confed session stop s1` ends it\n");
+    assert_null(strstr(fake_reducer_take_log(f->fake), "stop"));
+}
+
 static void test_a_session_that_cannot_start_says_what_to_do(void **state)
 {
     struct fixture *f = *state;
@@ -371,11 +402,18 @@ int main(void)
         TEST(test_a_round_shows_who_was_refused_and_why),
         TEST(test_lists_are_tables_or_arrays),
         TEST(test_a_session_is_started_and_followed),
+        TEST(test_watching_outlives_a_restart_of_the_reducer),
+        TEST(test_ctrl_c_leaves_the_session_running),
         TEST(test_a_session_that_cannot_start_says_what_to_do),
         TEST(test_failed_rounds_are_an_exit_status),
         TEST(test_model_new_writes_the_same_file_for_a_seed),
         TEST(test_a_damaged_download_is_noticed),
     };
+    sigset_t interrupt;
 
+    /* the server's threads inherit this: SIGINT is for the command's signalfd */
+    (void)sigemptyset(&interrupt);
+    (void)sigaddset(&interrupt, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &interrupt, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,7 @@
 #include "common/model/npz.h"
 #include "tests/unit/reducer/rest/rest_fixture.h"
 
-#define FILE_MAX (16U * 1024U * 1024U)
+#define FILE_MAX (16UL * 1024UL * 1024UL)
 
 /* A model of one (2, 2) tensor with these values, and one of n ones; owned bytes. */
 static struct fed_buf make_model(const double values[4], uint64_t n)
@@ -132,8 +132,8 @@ static void expect_bad_model(struct fixture *fixture, struct fed_view bytes, con
 static void test_bad_models_are_not_kept(void **state)
 {
     struct fixture *fixture = *state;
-    const double with_nan[4] = {1, NAN, 3, 4};
-    const double with_infinity[4] = {1, 2, 3, -INFINITY};
+    const double with_nan[4] = {1, (double)NAN, 3, 4};
+    const double with_infinity[4] = {1, 2, 3, -(double)INFINITY};
     struct fed_buf bytes = make_model(plain, 10);
     struct reply reply;
 
@@ -203,7 +203,6 @@ static void test_uploads_are_bounded(void **state)
     struct reply reply;
 
     fixture_stop(fixture);
-    fixture->is_ending = false;
     fixture_start(fixture, (struct rest_config){.upload_max = 300000});
     reply = upload(fixture, "/api/v1/models/", "seed.npz", fed_buf_view(&bytes), "x");
     assert_int_equal(reply.status, 400); /* within the room for the form around it */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -13,7 +14,8 @@
 #include "common/base/clock.h"
 #include "tests/unit/reducer/rest/rest_fixture.h"
 
-#define POLLS_N 200
+#define POLLS_N    200
+#define PIECES_MAX 2048U
 
 static void expect_head(struct fixture *fixture, const char *request, const char *head)
 {
@@ -108,11 +110,9 @@ static void test_garbage_is_refused_and_harms_nobody(void **state)
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "GET /api/v1/models/ HTTP/9.9\r\nHost: x\r\n\r\n",
         "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n{}",
-        "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nContent-Length: "
-        "99999999999999999999999\r\n\r\n{}",
+        "POST /api/v1/live HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n{}",
         "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
-        "chunked\r\n\r\nffffffffffffffff\r\n",
+        "POST /version HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\n",
         "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"cut\":",
         "GET /api/v1/models/?%00%ff=%zz&&&=&=a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     };
@@ -187,10 +187,10 @@ static void test_chunked_bodies_are_bounded(void **state)
     memcpy(chunk, "10000\r\n", 7);
     memset(chunk + 7, ' ', piece);
     memcpy(chunk + 7 + piece, "\r\n", 2);
-    while (sent < 64 && send(fd, chunk, piece + 9, MSG_NOSIGNAL) > 0) {
+    while (sent < PIECES_MAX && send(fd, chunk, piece + 9, MSG_NOSIGNAL) > 0) {
         sent++;
     }
-    assert_true(sent < 64); /* the server has closed after its limit, 16 of them */
+    assert_true(sent < PIECES_MAX); /* the server has closed after its limit, 16 of them */
     (void)close(fd);
     free(chunk);
     json_decref(expect(fixture, 200, "GET", "/api/v1/models/", NULL));
@@ -210,6 +210,73 @@ static void test_slow_requests_end(void **state)
     assert_true(recv(fd, &byte, 1, 0) <= 0); /* silent: closed */
     assert_true(fed_clock_mono_ms() - begin_ms < 10000);
     (void)close(fd);
+}
+
+/* A byte now and then is not silence, but late all the same. */
+static void test_dripping_requests_end(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct timeval pace = {.tv_usec = 200000};
+    const uint64_t begin_ms = fed_clock_mono_ms();
+    ssize_t got = -1;
+    char byte;
+    int fd;
+
+    fixture_stop(fixture);
+    fixture_start(fixture, (struct rest_config){.timeout_ms = 1000});
+    fd = raw_connect(fixture);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &pace, sizeof(pace));
+    while (got < 0 && fed_clock_mono_ms() - begin_ms < 10000 &&
+           send(fd, "G", 1, MSG_NOSIGNAL) == 1) {
+        got = recv(fd, &byte, 1, 0); /* -1: nothing yet; 0: closed */
+    }
+    assert_true(fed_clock_mono_ms() - begin_ms < 10000);
+    (void)close(fd);
+}
+
+static void test_bodies_share_a_bound(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char head[] = "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nContent-Length: "
+                               "1000\r\n\r\n";
+    char part[900];
+    int fds[4];
+    int n_refused = 0;
+
+    fixture_stop(fixture);
+    fixture_start(fixture, (struct rest_config){.bodies_max = 3000});
+    memset(part, ' ', sizeof(part));
+    for (size_t i = 0; i < 4; i++) { /* one is too many, but is read to its end */
+        fds[i] = raw_connect(fixture);
+        assert_true(send(fds[i], head, strlen(head), MSG_NOSIGNAL) > 0);
+        assert_true(send(fds[i], part, sizeof(part), MSG_NOSIGNAL) > 0);
+    }
+    for (size_t i = 4; i > 0; i--) {
+        char answer[512] = "";
+        assert_true(send(fds[i - 1], part, 100, MSG_NOSIGNAL) > 0);
+        assert_true(recv(fds[i - 1], answer, sizeof(answer) - 1, 0) > 0);
+        n_refused += strstr(answer, "HTTP/1.1 503") != NULL ? 1 : 0;
+        (void)close(fds[i - 1]);
+    }
+    assert_int_equal(n_refused, 1);
+    json_decref(expect(fixture, 400, "POST", "/api/v1/sessions/", "{}"));
+}
+
+static void test_values_of_a_body_are_bounded(void **state)
+{
+    struct fixture *fixture = *state;
+    const size_t size = 100000;
+    char *body = malloc(size + 16);
+
+    assert_non_null(body);
+    memset(body, '[', size);
+    body[size] = '\0';
+    json_decref(expect(fixture, 400, "POST", "/api/v1/sessions/", body));
+    memcpy(body, "{\"a\":\"", 6);
+    memset(body + 6, ',', size - 8);
+    memcpy(body + size - 2, "\"}", 3);
+    json_decref(expect(fixture, 200, "POST", "/api/v1/models/list", body)); /* one long text */
+    free(body);
 }
 
 /* Long polls cost a suspended connection each, no thread: others are served meanwhile. */
@@ -328,6 +395,9 @@ int main(void)
         TEST(test_large_bodies_are_refused_unread),
         TEST(test_chunked_bodies_are_bounded),
         TEST(test_slow_requests_end),
+        TEST(test_dripping_requests_end),
+        TEST(test_bodies_share_a_bound),
+        TEST(test_values_of_a_body_are_bounded),
         TEST(test_long_polls),
         TEST(test_live_arguments),
         TEST(test_close_answers_long_polls),
