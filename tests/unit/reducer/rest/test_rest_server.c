@@ -117,6 +117,8 @@ static void test_garbage_is_refused_and_harms_nobody(void **state)
         "GET /api/v1/models/?%00%ff=%zz&&&=&=a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     };
 
+    fixture_stop(fixture);
+    fixture_start(fixture, (struct rest_config){.timeout_ms = 1000});
     for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
         char *answer = raw(fixture, garbage[i], strlen(garbage[i]));
         assert_null(strstr(answer, "HTTP/1.1 500"));
