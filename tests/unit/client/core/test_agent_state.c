@@ -600,6 +600,7 @@ static void test_stop_when_idle_is_at_once(void **state)
 static void test_stop_cancels_training(void **state)
 {
     struct fixture *f = *state;
+    const char *round_id = NULL;
 
     attach(f);
     train(f, "1", "m0");
@@ -612,6 +613,8 @@ static void test_stop_cancels_training(void **state)
     assert_trace(f, "cancel [attached training]\n"
                     "[attached training]\n"
                     "END [over idle]\n");
+    assert_int_equal(agent_get_undone(f->agent, &round_id), AGENT_TRAINING);
+    assert_string_equal(round_id, "1");
 }
 
 static void test_stop_lets_an_upload_finish(void **state)
