@@ -180,14 +180,19 @@ static int compare_ids(const void *a, const void *b)
     return strcmp(a, b);
 }
 
+static void sort_clients(struct federation_session *session)
+{
+    if (session->n_client_ids > 1) {
+        qsort(session->client_ids, session->n_client_ids, FED_ID_SIZE, compare_ids);
+    }
+}
+
 static void take_session(struct federation *fed, struct federation_session *session)
 {
     federation_session_deinit(&fed->session);
     fed->session = *session;
     *session = (struct federation_session){0};
-    if (fed->session.n_client_ids > 1) {
-        qsort(fed->session.client_ids, fed->session.n_client_ids, FED_ID_SIZE, compare_ids);
-    }
+    sort_clients(&fed->session);
     fed->has_session = true;
     fed->is_terminated = false;
     fed->validation = (struct federation_validation){0};
@@ -213,6 +218,7 @@ void federation_start(struct federation *fed,
         federation_session_deinit(session);
         return;
     }
+    sort_clients(session);
     if (planning_count_candidates(fed, session) < session->clients_required) {
         (void)snprintf(text, sizeof(text),
                        "Number of available clients is lower than the required minimum of %u",
@@ -524,9 +530,15 @@ enum fed_verdict federation_partial(struct federation *fed,
 
     ret_detail[0] = '\0';
     if (is_ours(fed, partial->round_id)) {
-        verdict =
-            round_take_partial(fed->round, partial->combiner_id, partial->plan_seq, partial->sha256,
-                               &partial->entries, partial->n_entries, partial->token, ret_detail);
+        const struct round_partial arrived = {
+            .combiner_id = partial->combiner_id,
+            .plan_seq = partial->plan_seq,
+            .sha256 = partial->sha256,
+            .entries = &partial->entries,
+            .n_entries = partial->n_entries,
+            .token = partial->token,
+        };
+        verdict = round_take_partial(fed->round, &arrived, ret_detail);
         if (verdict == FED_VERDICT_OVER) {
             verdict = FED_VERDICT_STALE; /* until its row is written the round may come again */
         }
@@ -554,6 +566,7 @@ void federation_base_loaded(struct federation *fed, struct federation_base *base
     federation_base_deinit(&fed->base);
     fed->base = *base;
     *base = (struct federation_base){0};
+    closing_send_validates(fed); /* of a resumed session: who attached before this was read */
     look(fed, now_ms);
 }
 
@@ -686,6 +699,11 @@ const struct federation_base *federation_get_base(const struct federation *fed)
 uint64_t federation_get_next_round_id(const struct federation *fed)
 {
     return fed->next_round_id;
+}
+
+bool federation_is_over(const struct federation *fed, const char *round_id)
+{
+    return !is_ours(fed, round_id);
 }
 
 uint64_t federation_get_change(const struct federation *fed)
