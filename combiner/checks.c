@@ -33,7 +33,7 @@ struct claim {
     struct fed_plan plan;  /* owned, until judged */
     uint64_t examples;
     struct model *base; /* a reference, until judged */
-    bool is_looked; /* `look` has run: what comes later is a worker's word */
+    bool is_looked;     /* `look` has run: what comes later is a worker's word */
     bool is_judged;
     struct fed_event look;
     enum fed_refusal reason;

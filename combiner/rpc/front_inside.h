@@ -38,7 +38,7 @@ struct stream {
     struct front *front;
     struct fed_rpc_call *call;
     uint64_t number;
-    uint64_t beat_ms; /* of the last heartbeat */
+    uint64_t beat_ms; /* the last heartbeat was, or will be, answered then */
     bool is_ended;
     char client_id[FED_ID_SIZE];
 };

@@ -17,6 +17,7 @@ struct peer {
     unsigned n_calls;      /* live; loop */
     struct test_gate idle; /* opened at peer_free() when no call is left */
     bool is_closing;
+    struct fed_event freed;
     struct fed_rpc_call *stream;
     struct test_gate tasks;
     struct test_gate stream_ends;
@@ -43,11 +44,19 @@ struct exchange {
     struct fed_rpc_call *call;
 };
 
+static void free_channel(void *arg)
+{
+    struct peer *peer = arg;
+
+    peer->channel = fed_rpc_channel_free(peer->channel);
+    test_gate_open(&peer->idle);
+}
+
+/* A call is its channel's until its callback has returned. */
 static void look_idle(struct peer *peer)
 {
     if (peer->is_closing && peer->n_calls == 0) {
-        peer->channel = fed_rpc_channel_free(peer->channel);
-        test_gate_open(&peer->idle);
+        fed_loop_post(peer->loop->loop, &peer->freed);
     }
 }
 
@@ -74,6 +83,7 @@ peer_new(struct test_loop *loop, struct fed_rpc *rpc, const char *address, const
     peer->rpc = rpc;
     (void)snprintf(peer->address, sizeof(peer->address), "%s", address);
     fed_id_copy(peer->client_id, client_id);
+    fed_event_init(&peer->freed, free_channel, peer);
     test_gate_init(&peer->idle);
     test_gate_init(&peer->tasks);
     test_gate_init(&peer->stream_ends);

@@ -296,6 +296,8 @@ static void test_a_round(void **state)
     (void)fake_wait(f->fake, "partial 7/1 entries=2");
     assert_partial(f, changes, examples, 2);
     /* Kept until Done, and handed over again when it is asked for. */
+    fake_cut_link(f->fake);
+    (void)fake_wait(f->fake, "hello clients=2 rounds= 7/1/4/2/0");
     send_close(f, "7", 1);
     (void)fake_wait(f->fake, "partial 7/1 entries=2");
     send_done(f, "7");
