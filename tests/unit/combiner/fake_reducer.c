@@ -1,12 +1,13 @@
 #include "tests/unit/combiner/fake_reducer.h"
 
 #include <confed/v1/federation.pb-c.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "common/base/log.h"
+#include "common/base/clock.h"
 #include "common/link/link_codec.h"
 #include "common/link/partial.h"
 #include "common/rpc/rpc_server.h"
@@ -24,8 +25,8 @@ struct fake_reducer {
     char address[64];
     struct fed_slab *model;
     void *model_data;
-    enum fed_verdict verdict;
-    bool is_acknowledging;
+    _Atomic int verdict; /* enum fed_verdict */
+    _Atomic bool is_acknowledging;
     struct test_gate stopped;
     struct { /* under lock */
         pthread_mutex_t lock;
@@ -110,7 +111,7 @@ static void take_up(struct fake_reducer *fake, const struct fed_up *up)
         break;
     case FED_UP_RECORD:
         note(fake, "record %d %s", (int)up->record.kind, up->record.json);
-        if (fake->is_acknowledging) {
+        if (atomic_load(&fake->is_acknowledging)) {
             ack.record_ack.seq = up->record.seq;
             send_now(fake, &ack);
         }
@@ -214,7 +215,7 @@ static void answer_put(struct put *put, struct fed_rpc_call *call)
     } else {
         note(put->fake, "partial %s unreadable", put->key);
     }
-    ack.verdict = (Confed__V1__PartialVerdict)put->fake->verdict;
+    ack.verdict = (Confed__V1__PartialVerdict)atomic_load(&put->fake->verdict);
     fed_rpc_call_reply(call, fed_rpc_out_pack(&ack.base));
 }
 
@@ -300,8 +301,8 @@ fake_start(struct test_loop *loop, struct fed_rpc *rpc, const char *partial_path
     fake->loop = loop;
     fake->rpc = rpc;
     fake->partial_path = partial_path;
-    fake->verdict = FED_VERDICT_ACCEPTED;
-    fake->is_acknowledging = true;
+    atomic_init(&fake->verdict, FED_VERDICT_ACCEPTED);
+    atomic_init(&fake->is_acknowledging, true);
     fake->heard.lines = calloc(LINES_MAX, LINE_SIZE);
     assert_non_null(fake->heard.lines);
     (void)pthread_mutex_init(&fake->heard.lock, NULL);
@@ -359,12 +360,12 @@ void fake_set_model(struct fake_reducer *fake, const void *data, size_t size)
 
 void fake_set_verdict(struct fake_reducer *fake, enum fed_verdict verdict)
 {
-    fake->verdict = verdict;
+    atomic_store(&fake->verdict, (int)verdict);
 }
 
 void fake_set_acknowledging(struct fake_reducer *fake, bool is_acknowledging)
 {
-    fake->is_acknowledging = is_acknowledging;
+    atomic_store(&fake->is_acknowledging, is_acknowledging);
 }
 
 struct sending {
@@ -406,8 +407,7 @@ const char *fake_wait(struct fake_reducer *fake, const char *text)
     struct timespec until;
     bool is_over = false;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += TEST_WAIT_MS / 1000;
+    until = (struct timespec){.tv_sec = (time_t)((fed_clock_mono_ms() + TEST_WAIT_MS) / 1000)};
     (void)pthread_mutex_lock(&fake->heard.lock);
     while (found == NULL) {
         while (found == NULL && fake->heard.next < fake->heard.n_lines) {

@@ -120,8 +120,8 @@ static void fill_sender(const struct peer *peer, Fedn__Client *sender)
 {
     fedn__client__init(sender);
     sender->role = FEDN__ROLE__CLIENT;
-    sender->name = (char *)(uintptr_t)peer->client_id;
-    sender->client_id = (char *)(uintptr_t)peer->client_id;
+    sender->name = peer_text(peer->client_id);
+    sender->client_id = peer_text(peer->client_id);
 }
 
 /* -- TaskStream -------------------------------------------------------------------------------- */
@@ -268,8 +268,8 @@ int peer_announce(struct peer *peer,
                    "\"config\": \"{\\\"round_id\\\": \\\"%s\\\"}\"}",
                    examples, round_id);
     update.sender = &sender;
-    update.model_id = (char *)(uintptr_t)model_id;
-    update.model_update_id = (char *)(uintptr_t)update_id;
+    update.model_id = peer_text(model_id);
+    update.model_update_id = peer_text(update_id);
     update.meta = meta;
     return peer_call(peer, "/fedn.Combiner/SendModelUpdate", &update.base);
 }
@@ -281,7 +281,7 @@ static void send_next(struct exchange *exchange)
     const size_t size = fed_slab_view(exchange->slab).size;
     Fedn__ModelRequest request = FEDN__MODEL_REQUEST__INIT;
 
-    request.id = (char *)(uintptr_t)exchange->id;
+    request.id = peer_text(exchange->id);
     if (exchange->offset < size) {
         const size_t left = size - exchange->offset;
         const size_t n = left < FED_RPC_CHUNK_SIZE ? left : FED_RPC_CHUNK_SIZE;
@@ -385,7 +385,7 @@ static void download(void *arg)
     struct exchange *exchange = arg;
     Fedn__ModelRequest request = FEDN__MODEL_REQUEST__INIT;
 
-    request.id = (char *)(uintptr_t)exchange->id;
+    request.id = peer_text(exchange->id);
     exchange->peer->n_calls++;
     if (fed_rpc_channel_call(exchange->peer->channel, "/fedn.ModelService/Download", TEST_WAIT_MS,
                              &download_ops, exchange, &exchange->call, NULL) == 0) {

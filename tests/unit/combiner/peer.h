@@ -5,6 +5,7 @@
 #define TESTS_UNIT_COMBINER_PEER_H
 
 #include <fedn.pb-c.h>
+#include <string.h>
 
 #include "common/base/buf.h"
 #include "common/base/id.h"
@@ -13,6 +14,15 @@
 #include "tests/lib/fixture.h"
 
 struct peer;
+
+/* protobuf-c's structs hold char *; it does not write through them. */
+static inline char *peer_text(const char *text)
+{
+    char *plain;
+
+    memcpy(&plain, &text, sizeof(plain));
+    return plain;
+}
 
 struct peer *
 peer_new(struct test_loop *loop, struct fed_rpc *rpc, const char *address, const char *client_id);

@@ -44,20 +44,21 @@ struct fixture {
 static int exec_combiner(void *arg)
 {
     const struct fixture *f = arg;
-    char *const argv[] = {(char *)(uintptr_t)CONFED_COMBINER,
-                          (char *)(uintptr_t) "--name=north",
-                          (char *)(uintptr_t) "--reducer",
-                          (char *)(uintptr_t)fake_address(f->fake),
-                          (char *)(uintptr_t) "--listen=127.0.0.1:0",
-                          (char *)(uintptr_t) "--spool",
-                          (char *)(uintptr_t)f->spool,
-                          (char *)(uintptr_t) "--ready-file",
-                          (char *)(uintptr_t)f->ready,
-                          (char *)(uintptr_t) "--heartbeat-pace=300ms",
-                          (char *)(uintptr_t) "--log-level=warning",
+    char *const argv[] = {peer_text(CONFED_COMBINER),
+                          peer_text("--name=north"),
+                          peer_text("--reducer"),
+                          peer_text(fake_address(f->fake)),
+                          peer_text("--listen=127.0.0.1:0"),
+                          peer_text("--spool"),
+                          peer_text(f->spool),
+                          peer_text("--ready-file"),
+                          peer_text(f->ready),
+                          peer_text("--heartbeat-pace=300ms"),
+                          peer_text("--log-level=warning"),
                           NULL};
 
     if (f->fault != NULL) {
+        /* NOLINTNEXTLINE(concurrency-mt-unsafe): the child has one thread */
         (void)setenv("CONFED_FAULT", f->fault, 1);
     }
     (void)execv(argv[0], argv);
@@ -544,6 +545,7 @@ static void test_nothing_else_leaves_the_port(void **state)
     struct fixture *f = *state;
     const Fedn__ConnectionRequest nothing = FEDN__CONNECTION_REQUEST__INIT;
     Fedn__ModelRequest odd = FEDN__MODEL_REQUEST__INIT;
+    static uint8_t not_utf8[] = {0xFF, 0xFE, 0xFD};
     struct fed_buf got;
     int status = -1;
 
@@ -553,7 +555,7 @@ static void test_nothing_else_leaves_the_port(void **state)
     }
     assert_int_equal(peer_call(f->alice, "/fedn.Nobody/Knows", &nothing.base), FED_RPC_UNAVAILABLE);
     /* Field 3 is a text in one message and bytes in the other: not UTF-8. */
-    odd.data = (ProtobufCBinaryData){3, (uint8_t *)(uintptr_t) "\xff\xfe\xfd"};
+    odd.data = (ProtobufCBinaryData){3, not_utf8};
     assert_int_equal(peer_call(f->alice, "/fedn.Combiner/SendModelUpdate", &odd.base),
                      FED_RPC_UNAVAILABLE);
     assert_int_equal(peer_download(f->alice, "nobody-s", &got, &status), FED_RPC_OK);
@@ -572,7 +574,7 @@ static void test_fast_heartbeats_are_paced(void **state)
     for (int i = 0; i < 4; i++) {
         assert_int_equal(peer_heartbeat(f->alice), FED_RPC_OK);
     }
-    assert_true(fed_clock_mono_ms() - before_ms >= 3 * 300);
+    assert_true(fed_clock_mono_ms() - before_ms >= 900);
     assert_int_equal(peer_heartbeat(f->bob), FED_RPC_OK); /* his first is answered at once */
 }
 
@@ -581,9 +583,9 @@ static int send_status(struct peer *peer, const char *words)
     Fedn__Status status = FEDN__STATUS__INIT;
     Fedn__Client sender = FEDN__CLIENT__INIT;
 
-    sender.name = (char *)(uintptr_t) "alice";
+    sender.name = peer_text("alice");
     status.sender = &sender;
-    status.status = (char *)(uintptr_t)words;
+    status.status = peer_text(words);
     return peer_call(peer, "/fedn.Connector/SendStatus", &status.base);
 }
 
@@ -599,7 +601,7 @@ static void test_records_go_up_until_they_are_acknowledged(void **state)
     assert_int_equal(send_status(early, "early"), FED_RPC_OK);
     (void)fake_wait(f->fake, "\"status\":\"early\"");
     peer_free(early);
-    elem.key = (char *)(uintptr_t) "loss";
+    elem.key = peer_text("loss");
     elem.value = 0.5F;
     metric.metrics = elems;
     metric.n_metrics = 1;
@@ -649,8 +651,8 @@ static void test_a_validation(void **state)
     fake_send(f->fake, &down);
     assert_string_equal(peer_wait_task(f->alice, 1, task), "base");
     assert_string_equal(task, "4 2 north alice session {\"task\": \"validation\"}");
-    validation.model_id = (char *)(uintptr_t) "base";
-    validation.data = (char *)(uintptr_t) "{\"loss\": 1}";
+    validation.model_id = peer_text("base");
+    validation.data = peer_text("{\"loss\": 1}");
     assert_int_equal(peer_call(f->alice, "/fedn.Combiner/SendModelValidation", &validation.base),
                      FED_RPC_OK);
     assert_non_null(strstr(fake_wait(f->fake, "record 2"), "\"client_id\":\"alice\""));
