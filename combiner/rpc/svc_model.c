@@ -42,7 +42,7 @@ struct upload {
     struct fed_link link; /* in front->uploads */
     struct fed_link turn; /* in front->turns while it has the turn, in front->line before */
     bool has_turn;
-    uint64_t turn_ms; /* since when */
+    uint64_t turn_ms;    /* since when */
     struct share *share; /* of its connection */
     uint64_t progress_ms;
     uint64_t progress_bytes; /* size_bytes at that time */
