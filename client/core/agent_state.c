@@ -27,7 +27,8 @@ struct agent {
     bool is_cancelling; /* the step has been told to end */
     uint64_t step_due_ms;
     uint32_t n_step_attempts;
-    struct agent_task task; /* while work is not IDLE */
+    struct agent_task task;               /* while work is not IDLE */
+    char uploaded_to[AGENT_ADDRESS_SIZE]; /* REPORTING: where the update's bytes are */
     struct agent_task waiting[AGENT_TASKS_MAX];
     size_t n_waiting;
     struct agent_kept kept;
@@ -298,6 +299,13 @@ static void start_step(struct agent *agent)
 
     if (agent->work == AGENT_TRAINING || agent->work == AGENT_VALIDATING) {
         tell(agent, AGENT_TELL_STARTED);
+    }
+    if (agent->work == AGENT_REPORTING && agent->task.type == AGENT_TASK_TRAIN &&
+        strcmp(agent->uploaded_to, agent->address) != 0) {
+        enter(agent, AGENT_UPLOADING); /* we have moved: the bytes are at another combiner */
+    }
+    if (agent->work == AGENT_UPLOADING) {
+        memcpy(agent->uploaded_to, agent->address, sizeof(agent->uploaded_to));
     }
     agent->is_running = true;
     act(agent, actions[agent->work]);

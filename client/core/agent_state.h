@@ -21,7 +21,8 @@
  *     +--the kept update answers the task-------------------------+
  *
  * FETCHING, UPLOADING and REPORTING need a combiner: while detached they wait, and are repeated
- * until they have worked. TRAINING and VALIDATING go on whatever the network does.
+ * until they have worked; who has moved to another combiner uploads there before it reports.
+ * TRAINING and VALIDATING go on whatever the network does.
  *
  * Who is asked for the same round again does not train again: the update of a round is kept until
  * that of another one is there, and goes out with the same id and the same bytes (round protocol,

@@ -49,6 +49,7 @@ for i, a in enumerate(arrays + [np.array([True]), np.array(["text"]), np.zeros((
 
 write("conf_yaml", "plain", b"# comment\nhttp: 127.0.0.1:8092\nspool:\n  sync: update\nsize: 64 MiB\n")
 write("conf_yaml", "quoted", b'a: "x\\x41\\n"\nb: \'it\'\'s\'\nc: &x 1\nd: *x\n? e\n: f\n')
+write("conf_yaml", "itself", b"&x\n&d: *x\n")  # once an endless recursion
 write("conf_yaml", "wrong", b"- list\n- {a: [1, 2]}\n---\nb: !!int 3\n")
 
 

@@ -24,6 +24,28 @@ struct totals {
     uint64_t events;
 };
 
+static const char *const points[] = {
+    "reducer.before_planned",  "reducer.planned",           "reducer.written",
+    "reducer.plan_sent",       "reducer.collecting",        "reducer.partial_received",
+    "reducer.blob_written",    "reducer.before_committed",  "reducer.committed",
+    "combiner.upload_running", "combiner.upload_published", "combiner.plan_stored",
+    "combiner.before_log",     "combiner.logged",           "combiner.answered",
+    "combiner.folding",        "combiner.sealing",          "combiner.sealed",
+    "client.training",         "client.uploaded",           "client.admitted",
+};
+
+/* Little goes wrong and nothing for long: see world_settings.is_gentle. */
+static void make_gentle(struct world_settings *settings, struct fed_rand *rand)
+{
+    settings->is_gentle = true;
+    settings->round_timeout_ms = 600 * SECOND;
+    settings->buffer_size = 0;
+    settings->rpc_loss = fed_rand_below(rand, 2) == 0 ? 0 : 30;
+    settings->poison = 0;
+    settings->no_space = 0;
+    settings->crash = 0;
+}
+
 static struct world_settings draw_settings(struct fed_rand *rand)
 {
     const bool is_calm = fed_rand_below(rand, 10) == 0;
@@ -52,13 +74,29 @@ static struct world_settings draw_settings(struct fed_rand *rand)
         settings.crash =
             fed_rand_below(rand, 2) == 0 ? 0 : 60 + (unsigned)fed_rand_below(rand, 200);
     }
+    if (fed_rand_below(rand, 2) == 0) {
+        make_gentle(&settings, rand);
+    }
     return settings;
 }
 
-static uint64_t draw_down_ms(struct world *world)
+/* What even a gentle world has. */
+static void small_fault(struct world *world, struct combiner *combiner, struct client *client)
 {
-    return sim_chance(&world->sim, 5) ? sim_draw(&world->sim, 8000, 40000)
-                                      : sim_draw(&world->sim, 50, 6000);
+    switch (sim_draw(&world->sim, 0, 3)) {
+    case 0:
+        world_crash(world, &world->reducer.proc, world_down_ms(world));
+        break;
+    case 1:
+        world_crash(world, &combiner->proc, world_down_ms(world));
+        break;
+    case 2:
+        world_crash(world, &client->proc, world_down_ms(world));
+        break;
+    default:
+        world_break(world, &combiner->proc, &world->reducer.proc, sim_chance(&world->sim, 2));
+        break;
+    }
 }
 
 static void one_fault(void *arg, void *data)
@@ -69,32 +107,23 @@ static void one_fault(void *arg, void *data)
     struct combiner *c = &world->combiners[combiner];
 
     (void)data;
-    switch (sim_draw(&world->sim, 0, 9)) {
+    if (world->settings.is_gentle || sim_chance(&world->sim, 2)) {
+        small_fault(world, c, &world->clients[client]);
+        return;
+    }
+    switch (sim_draw(&world->sim, 0, 4)) {
     case 0:
-        world_crash(world, &world->reducer.proc, draw_down_ms(world));
-        break;
     case 1:
-    case 2:
-        world_crash(world, &c->proc, draw_down_ms(world));
-        break;
-    case 3:
-        world_crash(world, &world->clients[client].proc, draw_down_ms(world));
-        break;
-    case 4:
-        world_break(world, &c->proc, &world->reducer.proc, sim_chance(&world->sim, 2));
-        break;
-    case 5:
-    case 6:
         world_break(world, &world->clients[client].proc, &c->proc, sim_chance(&world->sim, 2));
         break;
-    case 7:
+    case 2:
         world_cut(world, combiner, sim_draw(&world->sim, 1000, 30000));
         break;
-    case 8:
+    case 3:
         world_take_store(world, sim_draw(&world->sim, 500, 20000));
         break;
     default:
-        if (sim_chance(&world->sim, 8)) {
+        if (sim_chance(&world->sim, 6)) {
             world_lose_disk(world, combiner);
         }
         break;
@@ -113,9 +142,16 @@ play(uint64_t seed, bool is_tracing, char *ret_failure, size_t size, struct tota
     fed_rand_init(&rand, key, 2);
     settings = draw_settings(&rand);
     world_init(&world, &settings, seed, is_tracing);
-    n_faults = fed_rand_below(&rand, 3) == 0 ? 0 : fed_rand_below(&rand, 13);
+    n_faults = fed_rand_below(&rand, settings.is_gentle ? 4 : 13);
+    if (fed_rand_below(&rand, 4) != 0) {
+        world.crash_at = points[fed_rand_below(&rand, sizeof(points) / sizeof(points[0]))];
+        world.crash_hits = 1 + (unsigned)fed_rand_below(&rand, 4);
+        world.crash_down_ms = world_down_ms(&world);
+    }
     for (uint64_t i = 0; i < n_faults; i++) {
-        sim_after(&world.sim, fed_rand_below(&rand, FAULTS_MS), one_fault, &world, NULL, NULL);
+        sim_after(&world.sim,
+                  2000 + fed_rand_below(&rand, settings.is_gentle ? 20 * SECOND : FAULTS_MS),
+                  one_fault, &world, NULL, NULL);
     }
     sim_say(&world.sim,
             "seed %" PRIu64 ": %u combiners, %u clients (%u FEDn's), %u rounds of %u s, quorum %u",

@@ -104,6 +104,13 @@ void world_crash(struct world *world, struct proc *proc, uint64_t down_ms)
     }
 }
 
+uint64_t world_down_ms(struct world *world)
+{
+    return !world->settings.is_gentle && sim_chance(&world->sim, 4)
+               ? sim_draw(&world->sim, 4000, 40000)
+               : world_delay(world, 50, 4000);
+}
+
 bool world_point(struct proc *proc, const char *name)
 {
     struct world *world = proc->world;
@@ -116,8 +123,7 @@ bool world_point(struct proc *proc, const char *name)
     }
     if (is_faulty(world) && sim_chance(&world->sim, world->settings.crash)) {
         sim_say(&world->sim, "fault point %s", name);
-        world_crash(world, proc,
-                    world_delay(world, 100, sim_chance(&world->sim, 5) ? 25000 : 4000));
+        world_crash(world, proc, world_down_ms(world));
         return true;
     }
     return false;

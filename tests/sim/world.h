@@ -42,6 +42,9 @@ struct world_settings {
     unsigned no_space;        /* one in so many ADMITs cannot be written */
     unsigned crash;           /* one in so many fault points kills its process */
     uint64_t faults_until_ms; /* from then on everything works */
+    /* Nothing is away for long, and there is time: then every round must count everybody it asked,
+     * and end long before its deadline. */
+    bool is_gentle;
 };
 
 struct world;
@@ -273,6 +276,7 @@ void world_lose_disk(struct world *world, unsigned combiner);
 void world_break(struct world *world, const struct proc *a, const struct proc *b, bool is_silent);
 void world_cut(struct world *world, unsigned combiner, uint64_t ms); /* from the reducer */
 void world_take_store(struct world *world, uint64_t ms);
+uint64_t world_down_ms(struct world *world); /* how long a process is down */
 
 /* -- for world_*.c ---------------------------------------------------------------------------- */
 

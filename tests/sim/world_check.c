@@ -186,6 +186,26 @@ static void say_row(struct world *world, const struct round *row)
             row->failure[0] == '\0' ? "" : ", ", row->failure);
 }
 
+/* When nothing is away for long everybody counts, and nobody is waited for in vain. */
+static void check_gentle(struct world *world, const struct round *row)
+{
+    const size_t id = strtoull(row->round_id, NULL, 10);
+    const uint64_t took_ms = world->sim.now_ms - world->reducer.disk.planned_ms[id - 1];
+
+    if (row->state != ROUND_COMMITTED) {
+        world_fail(world, "round %s has ended as %s", row->round_id, row->failure);
+    }
+    for (size_t i = 0; i < row->n_clients; i++) {
+        if (find_entry(row, row->clients[i].client_id) == NULL) {
+            world_fail(world, "round %s does not count %s, who had time enough", row->round_id,
+                       row->clients[i].client_id);
+        }
+    }
+    if (took_ms > 150 * SECOND) {
+        world_fail(world, "round %s took %u s", row->round_id, (unsigned)(took_ms / SECOND));
+    }
+}
+
 void check_round_written(struct world *world, const struct round *before, const struct round *after)
 {
     say_row(world, after);
@@ -201,6 +221,9 @@ void check_round_written(struct world *world, const struct round *before, const 
     }
     if (after->state >= ROUND_COMMITTED && after->n_clients > 0) {
         check_time(world, after);
+    }
+    if (after->state >= ROUND_COMMITTED && world->settings.is_gentle) {
+        check_gentle(world, after);
     }
 }
 

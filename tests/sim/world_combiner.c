@@ -398,7 +398,7 @@ static void put_came(struct conn *conn, void *data)
     memcpy(answer->partial.round_id, put->partial.round_id, sizeof(put->partial.round_id));
     answer->partial.plan_seq = put->partial.plan_seq;
     answer->verdict = FED_VERDICT_CORRUPT;
-    if (!world_is_lost(world)) { /* else damaged on its way */
+    if (world->settings.is_gentle || !world_is_lost(world)) { /* else damaged on its way */
         answer->verdict = reducer_partial(&world->reducer, &put->partial, put->values);
     }
     if (conn->ends[1]->boot != boot || world_is_lost(world)) {
@@ -539,6 +539,13 @@ void combiner_hear(struct conn *conn, void *data)
         world_fail(conn->ends[0]->world, "%s is rejected: %s", combiner->proc.name,
                    down->reject.reason);
         return;
+    }
+    if (down->type == FED_DOWN_PLAN) {
+        sim_say(&combiner->proc.world->sim, "%s hears plan %s/%u", combiner->proc.name,
+                down->plan.round_id, (unsigned)down->plan.plan_seq);
+    } else if (down->type == FED_DOWN_CLOSE) {
+        sim_say(&combiner->proc.world->sim, "%s hears close %s/%u", combiner->proc.name,
+                down->close.round_id, (unsigned)down->close.plan_seq);
     }
     collector_down(combiner->core, down, now(combiner));
     combiner_turn(combiner);

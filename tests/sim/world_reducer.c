@@ -205,7 +205,8 @@ static bool write_errand(struct reducer *reducer, struct errand *errand)
     const bool is_new = errand->round != NULL && errand->round->version == 0;
     const bool is_last = errand->round != NULL && is_final(errand->round);
 
-    if (is_new && world_point(proc, "reducer.before_planned")) {
+    if ((is_new && world_point(proc, "reducer.before_planned")) ||
+        (is_last && world_point(proc, "reducer.before_committed"))) {
         return false;
     }
     if (errand->type == FEDERATION_STORE_START) {
