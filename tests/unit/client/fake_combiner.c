@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "common/base/buf.h"
+#include "common/base/clock.h"
 #include "common/rpc/rpc_server.h"
 
 #define UPLOADS_MAX 64
@@ -572,11 +572,13 @@ void fake_fail(struct fake_combiner *fake, enum fake_fault fault, unsigned times
 bool fake_wait(struct fake_combiner *fake, enum fake_count what, unsigned n)
 {
     struct timespec until;
+    uint64_t until_ms;
     bool is_there;
     int rc = 0;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += FAKE_WAIT_MS / 1000U;
+    until_ms = fed_clock_mono_ms() + FAKE_WAIT_MS;
+    until = (struct timespec){.tv_sec = (time_t)(until_ms / 1000U),
+                              .tv_nsec = (long)(until_ms % 1000U) * 1000000L};
     (void)pthread_mutex_lock(&fake->synced.lock);
     while (fake->synced.counts[what] < n && rc == 0) {
         rc = pthread_cond_timedwait(&fake->synced.changed, &fake->synced.lock, &until);
