@@ -101,7 +101,8 @@ void fed_rpc_call_reply(struct fed_rpc_call *call, struct fed_rpc_out *out);
 /* Either side: end at once. on_closed follows. Idempotent. */
 void fed_rpc_call_cancel(struct fed_rpc_call *call);
 
-/* Server: request metadata by lower-case key, or NULL; borrowed for the life of the call. */
+/* Server: request metadata by lower-case key, or NULL; borrowed for the life of the call. At most 8
+ * different keys of one call. */
 const char *fed_rpc_call_metadata(const struct fed_rpc_call *call, const char *key);
 
 /* Server: the address of the peer, "127.0.0.1" or "::1", without port; and a number that names the

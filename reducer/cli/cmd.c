@@ -77,7 +77,7 @@ const struct cmd cmd_all[] = {
      &cmd_no_options, cmd_client_show},
     {"combiner", "list", "", 0, 0, "combiners, and which are attached", "One line a combiner.",
      "  confed combiner list\n", &cmd_list_options, cmd_combiner_list},
-    {"validation", "list", "", 0, 0, "what clients measured on their own data",
+    {"validation", "list", "", 0, 0, "what clients measured of each model",
      "One line a client and model.", "  confed validation list --session latest --limit 0\n",
      &cmd_list_options, cmd_validation_list},
     {"package", "upload", "FILE", 1, 1, "give FEDn clients their compute package",

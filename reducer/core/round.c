@@ -160,12 +160,13 @@ static void list_refused(struct round *round, const struct fed_refused *refused)
 }
 
 /* Does it say that the client has done its task for this round, badly? An update of another round,
- * or a second one, says nothing of that. */
+ * or a second one, says nothing of that; nor does one that came to its new combiner before the plan
+ * that asks it there. */
 static bool is_answer(enum fed_refusal reason)
 {
     return reason != FED_REFUSAL_LATE && reason != FED_REFUSAL_OTHER_ROUND &&
            reason != FED_REFUSAL_OTHER_SESSION && reason != FED_REFUSAL_SESSION_OVER &&
-           reason != FED_REFUSAL_DUPLICATE;
+           reason != FED_REFUSAL_DUPLICATE && reason != FED_REFUSAL_NOT_ASKED;
 }
 
 void round_refused(struct round *round,
@@ -224,7 +225,9 @@ static uint64_t patience_ends(const struct round_part *part,
         return until;
     }
     if (combiner->link == 0) {
-        return later(until, combiner->down_since_ms + patience->combiner_grace_ms);
+        /* Gone or restarting, nobody can tell: its clients may come back to it or elsewhere. */
+        return later(until, combiner->down_since_ms +
+                                later(patience->combiner_grace_ms, patience->reattach_grace_ms));
     }
     if (combiner->reboot_ms != 0) {
         until = later(until, combiner->reboot_ms + patience->reattach_grace_ms);

@@ -10,7 +10,7 @@
 #include "reducer/rest/rest_json.h"
 
 #define VALUES_MAX 20000U
-#define SPILL_MIN  (256U * 1024U) /* bytes */
+#define SPILL_MIN  (256UL * 1024UL) /* bytes */
 
 void rest_request_init(struct rest_request *request, struct rest_shared *shared, size_t body_max)
 {
@@ -91,7 +91,7 @@ int rest_texts_add(struct rest_texts *texts,
         }
     }
     if (piece_size > REST_FORM_MAX - texts->size) {
-        return fed_err_set(err, FED_E_INVALID, "arguments of more than %u bytes", REST_FORM_MAX);
+        return fed_err_set(err, FED_E_INVALID, "arguments of more than %lu bytes", REST_FORM_MAX);
     }
     used = strlen(texts->items[texts->n - 1].value);
     value = realloc(texts->items[texts->n - 1].value, used + piece_size + 1);

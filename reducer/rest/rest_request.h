@@ -26,10 +26,10 @@
 #include "reducer/rest/rest_blob.h"
 #include "reducer/store/store.h"
 
-#define REST_PATH_SIZE 512U          /* bytes of a path, with the NUL; longer: 404 */
-#define REST_TEXTS_MAX 32U           /* query arguments, form fields; more: 400 */
-#define REST_FORM_MAX  (64U * 1024U) /* bytes of a form's texts */
-#define REST_NAME_MAX  255U          /* bytes of a name */
+#define REST_PATH_SIZE 512U            /* bytes of a path, with the NUL; longer: 404 */
+#define REST_TEXTS_MAX 32U             /* query arguments, form fields; more: 400 */
+#define REST_FORM_MAX  (64UL * 1024UL) /* bytes of a form's texts */
+#define REST_NAME_MAX  255U            /* bytes of a name */
 
 /* Outcomes of a handler. */
 enum {

@@ -325,7 +325,8 @@ static void check_model(struct fixture *fix, const char *model_id, double moved)
     (void)unlink(path);
     assert_int_equal(sum.n, FAKE_PARAMS);
     for (size_t i = 0; i < FAKE_PARAMS; i++) {
-        assert_int_equal((int)(4 * sum.values[i]), (int)(4 * (seed[i] + moved))); /* multiples of 1/4: exact */
+        assert_int_equal((int)(4 * sum.values[i]),
+                         (int)(4 * (seed[i] + moved))); /* multiples of 1/4: exact */
     }
 }
 

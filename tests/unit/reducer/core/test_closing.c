@@ -97,8 +97,8 @@ static void test_a_combiner_in_its_grace_is_waited_for(void **state)
     open_round(f);
     admitted(f, 1, "1/1", "ann");
     admitted(f, 1, "1/1", "bob");
-    link_closed(f, 2); /* it may hold cay's update */
-    tick(f, f->now_ms + 15 * SECOND - 1);
+    link_closed(f, 2); /* it may hold cay's update, or cay may come elsewhere */
+    tick(f, f->now_ms + 30 * SECOND - 1);
     expect(f, "");
     tick(f, f->now_ms + 1);
     expect(f, "L1 close 1/1\n");
@@ -140,7 +140,7 @@ static void test_a_missing_partial_is_given_up(void **state)
     all_admitted(f);
     (void)partial(f, "c1", "1/1", 11, "ann bob");
     federation_added(f->federation, 11, f->now_ms);
-    tick(f, f->now_ms + 5 * SECOND - 1);
+    tick(f, f->now_ms + 15 * SECOND - 1); /* it may have gone unnoticed: there is time */
     expect(f, "add t11\n");
     tick(f, f->now_ms + 1);
     expect(f, "finish\n"); /* two of three: the quorum */
@@ -151,6 +151,23 @@ static void test_a_missing_partial_is_given_up(void **state)
     assert_int_equal(federation_get_round(f->federation)->n_refused, 1);
     assert_string_equal(fed_refusal_word(federation_get_round(f->federation)->refused[0].reason),
                         "combiner_lost");
+}
+
+static void test_after_the_deadline_there_is_less_time(void **state)
+{
+    struct fixture *f = *state;
+
+    open_round(f);
+    admitted(f, 1, "1/1", "ann");
+    admitted(f, 1, "1/1", "bob");
+    tick(f, 1000 + 60 * SECOND);
+    (void)partial(f, "c1", "1/1", 11, "ann bob");
+    federation_added(f->federation, 11, f->now_ms);
+    pass_over(f);
+    tick(f, f->now_ms + 5 * SECOND - 1);
+    expect(f, "");
+    tick(f, f->now_ms + 1);
+    expect(f, "finish\n");
 }
 
 static void test_a_closing_round_waits_for_a_combiner_that_restarts(void **state)
@@ -239,6 +256,7 @@ int main(void)
         TEST(test_a_combiner_in_its_grace_is_waited_for),
         TEST(test_clients_of_a_restarted_combiner_are_waited_for),
         TEST(test_a_missing_partial_is_given_up),
+        TEST(test_after_the_deadline_there_is_less_time),
         TEST(test_a_closing_round_waits_for_a_combiner_that_restarts),
         TEST(test_but_not_much_beyond_the_deadline),
         TEST(test_damaged_entries_are_given_up_after_three_times),
