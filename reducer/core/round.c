@@ -160,12 +160,13 @@ static void list_refused(struct round *round, const struct fed_refused *refused)
 }
 
 /* Does it say that the client has done its task for this round, badly? An update of another round,
- * or a second one, says nothing of that. */
+ * or a second one, says nothing of that; nor does one that came to a combiner before the plan that
+ * gave it the client. */
 static bool is_answer(enum fed_refusal reason)
 {
     return reason != FED_REFUSAL_LATE && reason != FED_REFUSAL_OTHER_ROUND &&
            reason != FED_REFUSAL_OTHER_SESSION && reason != FED_REFUSAL_SESSION_OVER &&
-           reason != FED_REFUSAL_DUPLICATE;
+           reason != FED_REFUSAL_DUPLICATE && reason != FED_REFUSAL_NOT_ASKED;
 }
 
 void round_refused(struct round *round,

@@ -68,11 +68,12 @@ static void test_refusals_answer_unless_they_are_of_another_round(void **state)
     admitted(f, 1, "1/1", "bob");
     refused(f, 2, "1/1", "cay", FED_REFUSAL_LATE); /* of the round before */
     refused(f, 2, "1/1", "cay", FED_REFUSAL_OTHER_ROUND);
+    refused(f, 2, "1/1", "cay", FED_REFUSAL_NOT_ASKED); /* before the plan that gave it to c2 */
     refused(f, 1, "1/1", "cay", FED_REFUSAL_NOT_FINITE); /* not cay's combiner */
     expect(f, "");
     refused(f, 2, "1/1", "cay", FED_REFUSAL_NOT_FINITE);
     expect(f, CLOSED);
-    assert_int_equal(federation_get_round(f->federation)->n_refused, 3);
+    assert_int_equal(federation_get_round(f->federation)->n_refused, 4);
 }
 
 static void test_a_forgery_answers_for_nobody(void **state)
