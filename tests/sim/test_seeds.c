@@ -97,6 +97,22 @@ static void set_trap(struct world *world, struct trap *trap, struct fed_rand *ra
     trap->down_ms = world_down_ms(world);
 }
 
+/* The narrowest place: the model is written, its row is not, and everything happens at once. */
+static void squeeze_commit(struct world *world, struct fed_rand *rand)
+{
+    static const enum trap_kind kinds[WORLD_TRAPS_MAX] = {TRAP_STORE_AWAY, TRAP_BREAK_LINK,
+                                                          TRAP_KILL_REDUCER};
+    const unsigned hits = 1 + (unsigned)fed_rand_below(rand, 2);
+
+    for (unsigned i = 0; i < WORLD_TRAPS_MAX; i++) {
+        set_trap(world, &world->traps[i], rand);
+        world->traps[i].kind = kinds[i];
+        world->traps[i].point = "reducer.blob_written";
+        world->traps[i].hits = hits;
+        world->traps[i].ms = 500 + fed_rand_below(rand, 2500);
+    }
+}
+
 /* What even a gentle world has. */
 static void small_fault(struct world *world, struct combiner *combiner, struct client *client)
 {
@@ -164,6 +180,9 @@ play(uint64_t seed, bool is_tracing, char *ret_failure, size_t size, struct tota
         if (fed_rand_below(&rand, 3) != 0) {
             set_trap(&world, &world.traps[i], &rand);
         }
+    }
+    if (fed_rand_below(&rand, 8) == 0 && !settings.is_forged) {
+        squeeze_commit(&world, &rand);
     }
     for (uint64_t i = 0; i < n_faults; i++) {
         sim_after(&world.sim,

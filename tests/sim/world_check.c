@@ -90,6 +90,14 @@ static bool is_fenced(const struct world *world, const struct round *row, unsign
     return false;
 }
 
+/* It was moved to a combiner that was given up then. */
+static bool is_moved_and_lost(const struct round *row, const char *client_id)
+{
+    const struct round_client *client = round_find_client(row, client_id);
+
+    return client != NULL && row->parts[client->part].fenced_plan_seq > 0;
+}
+
 static void check_entry(struct world *world,
                         const struct round *row,
                         const struct fed_entry *entry,
@@ -148,7 +156,8 @@ static void check_promises(struct world *world, const struct round *row)
         const struct update *update = &world->updates[i];
         if (update->is_ok && strcmp(update->round_id, row->round_id) == 0 &&
             find_entry(row, update->client_id) == NULL && !is_lost(row, update->client_id) &&
-            !is_fenced(world, row, update->combiner) && !world->is_disk_lost) {
+            !is_fenced(world, row, update->combiner) &&
+            !is_moved_and_lost(row, update->client_id) && !world->is_disk_lost) {
             world_fail(world, "round %s: %s of %s was answered OK and does not count",
                        row->round_id, update->update_id, update->client_id);
         }
