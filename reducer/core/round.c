@@ -225,7 +225,9 @@ static uint64_t patience_ends(const struct round_part *part,
         return until;
     }
     if (combiner->link == 0) {
-        return later(until, combiner->down_since_ms + patience->combiner_grace_ms);
+        /* It comes back, and its clients after it; or they look for another one. */
+        return later(until, combiner->down_since_ms +
+                                later(patience->combiner_grace_ms, patience->reattach_grace_ms));
     }
     if (combiner->reboot_ms != 0) {
         until = later(until, combiner->reboot_ms + patience->reattach_grace_ms);

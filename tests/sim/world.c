@@ -425,6 +425,9 @@ void world_init(struct world *world,
 
 void world_deinit(struct world *world)
 {
+    if (world->reducer.proc.world == NULL) {
+        return; /* never begun */
+    }
     reducer_deinit(&world->reducer);
     for (unsigned i = 0; i < world->settings.n_combiners; i++) {
         combiner_deinit(&world->combiners[i]);

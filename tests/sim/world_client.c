@@ -67,12 +67,16 @@ static void beat(struct proc *proc, void *data)
 
 /* -- tasks ------------------------------------------------------------------------------------ */
 
+/* What training gives: a function of the client and the base's values, as Confed's is. */
 static uint64_t draw_value(const struct client *client, const struct client_task *task, unsigned i)
 {
+    const struct blob *base = world_find_blob(client->proc.world, task->model_id);
     uint64_t hash = client->index * 31 + i;
 
-    for (const char *p = task->model_id; *p != '\0'; p++) {
-        hash = (hash ^ (uint8_t)*p) * UINT64_C(0x100000001B3);
+    assert(base != NULL);
+    for (unsigned j = 0; j < WORLD_VALUES; j++) {
+        hash = (hash ^ base->values[j]) * UINT64_C(0x100000001B3);
+        hash ^= hash >> 29;
     }
     return hash >> 8;
 }
