@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "client/client_inside.h"
@@ -20,9 +21,8 @@
 #include "common/base/log.h"
 #include "common/base/rand.h"
 
-#define N_WORKERS         2U /* training, and beside it disk and REST */
-#define ASSIGN_TIMEOUT_MS 10000U
-#define KEEPALIVE_MS      10000U /* no server takes a ping every 10 s amiss */
+#define N_WORKERS    2U     /* training, and beside it disk and REST */
+#define KEEPALIVE_MS 10000U /* no server takes a ping every 10 s amiss */
 
 static inline void free_text_p(char **text)
 {
@@ -36,13 +36,6 @@ static uint64_t now_ms(const struct client *client)
 
 /* -- the reducer ------------------------------------------------------------------------------- */
 
-static int is_assign_cancelled(void *arg)
-{
-    const struct client *client = arg;
-
-    return atomic_load(&client->is_signal_over) ? 1 : 0;
-}
-
 static void work_assign(void *arg)
 {
     struct client *client = arg;
@@ -51,9 +44,7 @@ static void work_assign(void *arg)
         .name = client->name,
         .client_id = client->client_id,
         .preferred_combiner = client->settings->preferred_combiner,
-        .timeout_ms = ASSIGN_TIMEOUT_MS,
-        .is_cancelled = is_assign_cancelled,
-        .arg = client,
+        .cancel_fd = client->cancel_fd,
     };
 
     assign_run(&request, &client->answer);
@@ -143,8 +134,8 @@ static void link_stopped(void *arg)
 
 static void end(struct client *client, bool is_refused)
 {
-    const enum agent_work work = agent_get_work(client->agent);
-    const struct agent_task *task = agent_get_task(client->agent);
+    const char *round_id = "";
+    const enum agent_work work = agent_get_undone(client->agent, &round_id);
 
     if (client->is_ending) {
         return;
@@ -152,12 +143,13 @@ static void end(struct client *client, bool is_refused)
     client->is_ending = true;
     client->exit_status = is_refused ? FED_EXIT_FAILED : FED_EXIT_OK;
     fed_log(FED_LOG_INFO, "client", "ending", "undone=%s round=%s waiting=%zu",
-            work == AGENT_IDLE ? "nothing" : agent_work_name(work),
-            task == NULL ? "" : task->round_id, agent_count_waiting(client->agent));
+            work == AGENT_IDLE ? "nothing" : agent_work_name(work), round_id,
+            agent_count_waiting(client->agent));
     fed_timer_stop(&client->tick);
     fed_timer_stop(&client->drain);
     atomic_store(&client->is_signal_over, true);
     atomic_store(&client->is_cancelled, true);
+    (void)eventfd_write(client->cancel_fd, 1);
     fed_loop_cancel(client->loop, &client->fetched);
     link_stop(client->link, link_stopped, client);
 }
@@ -212,7 +204,7 @@ static void perform(struct client *client, const struct agent_action *action)
         break;
     case AGENT_DO_MAX:
     default:
-        assert(!"no action");
+        assert(false); /* there is no other */
     }
 }
 
@@ -417,6 +409,10 @@ static int open_threads(struct client *client, struct fed_err *err)
     struct link_config full = config;
     int rc = fed_loop_new(&client->loop, err);
 
+    client->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (rc == 0 && client->cancel_fd < 0) {
+        rc = fed_file_error(err, "make", "eventfd");
+    }
     if (rc == 0) {
         rc = fed_workers_new(client->loop, N_WORKERS, &client->workers, err);
     }
@@ -442,6 +438,7 @@ int client_new(const struct client_settings *settings,
     }
     client->settings = settings;
     client->keep.lock_fd = -1;
+    client->cancel_fd = -1;
     rc = open_identity(client, err);
     if (rc == 0) {
         rc = open_trainer(client, err);
@@ -473,6 +470,9 @@ struct client *client_free(struct client *client)
         (void)agent_free(client->agent);
         (void)trainer_free(client->trainer);
         keep_close(&client->keep);
+        if (client->cancel_fd >= 0) {
+            (void)close(client->cancel_fd);
+        }
         free(client->report);
         free(client);
     }
@@ -491,7 +491,7 @@ int client_run(struct client *client)
     client_drive(client);
     fed_loop_run(client->loop);
     atomic_store(&client->is_signal_over, true);
-    (void)pthread_kill(client->signal_thread, SIGTERM);
+    (void)pthread_kill(client->signal_thread, SIGINT);
     (void)pthread_join(client->signal_thread, NULL);
     fed_log(FED_LOG_INFO, "client", "ended", "status=%d", client->exit_status);
     return client->exit_status;

@@ -40,6 +40,7 @@ struct client {
     /* Asking the reducer; between submit and done the worker's. */
     struct fed_job assign_job;
     bool is_assigning;
+    int cancel_fd; /* an eventfd: readable when REST is to end */
     struct assign_answer answer;
 
     /* The ready file. */
@@ -57,7 +58,7 @@ struct client {
     char *report; /* what a validation found: JSON, owned */
     struct fed_job step_job;
     bool is_step_working;
-    atomic_bool is_cancelled; /* asks training and REST to end */
+    atomic_bool is_cancelled; /* asks training to end */
     /* Between submit and done the worker's: */
     struct agent_task task; /* its data is not copied */
     struct agent_kept kept;

@@ -244,7 +244,10 @@ static void store(struct reducer *reducer, const struct federation_action *actio
         store_session(reducer, entry, action->token);
     } else if (action->type == FEDERATION_STORE_END) {
         store_end(reducer, entry);
-    } /* STORE_START is complete */
+    } else {
+        json_decref(reducer->session);
+        reducer->session = FED_TAKE(entry->session);
+    }
     write_entry(reducer, entry);
 }
 
@@ -401,6 +404,9 @@ void reducer_turn(struct reducer *reducer)
     }
     if (reducer->end.is_draining) {
         return;
+    }
+    if (federation_get_state(reducer->federation) == FEDERATION_IDLE) {
+        reducer->start = journal_entry_free(reducer->start); /* refused: nobody takes it */
     }
     due_ms = federation_due_ms(reducer->federation);
     if (due_ms == UINT64_MAX) {

@@ -184,9 +184,9 @@ void attendance_client(struct attendance *attendance, const struct attendance_cl
 
 void attendance_show(struct attendance *attendance, const struct roster_client *client)
 {
-    static const char offline; /* a mark: no combiner lives at this address */
+    static char offline; /* a mark: no combiner lives at this address */
     const bool is_online = roster_is_present(client);
-    const void *mark = is_online ? (const void *)client->combiner : (const void *)&offline;
+    void *mark = is_online ? (void *)client->combiner : (void *)&offline;
     const struct attendance_client shown = {
         .client_id = client->client_id,
         .name = client->name,
@@ -199,8 +199,7 @@ void attendance_show(struct attendance *attendance, const struct roster_client *
         return;
     }
     attendance_client(attendance, &shown);
-    if (fed_strmap_put(&attendance->shown, client->client_id, (void *)(uintptr_t)mark, NULL, NULL) <
-        0) {
+    if (fed_strmap_put(&attendance->shown, client->client_id, mark, NULL, NULL) < 0) {
         return; /* it will be written once more than needed */
     }
 }

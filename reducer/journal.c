@@ -17,7 +17,7 @@ static int changed(struct fed_err *err, const char *what)
 /* -- the federation's document ------------------------------------------------------------------
  */
 
-static int write_federation(struct journal *journal, const json_t *changes, struct fed_err *err)
+static int write_federation(struct journal *journal, json_t *changes, struct fed_err *err)
 {
     json_t *stored = NULL;
     int rc = store_get(journal->store, STORE_FEDERATION, FEDERATION_KEY, &stored, err);
@@ -29,7 +29,7 @@ static int write_federation(struct journal *journal, const json_t *changes, stru
         json_decref(stored);
         return changed(err, "the federation's row");
     }
-    if (json_object_update(stored, (json_t *)(uintptr_t)changes) != 0) {
+    if (json_object_update(stored, changes) != 0) {
         json_decref(stored);
         return fed_err_set(err, FED_E_NOMEM, "the federation's row");
     }

@@ -175,12 +175,13 @@ static uint64_t check_partial(void *arg,
     if (reducer->end.is_draining) {
         return 0;
     }
-    if (round == NULL || strcmp(round->round_id, round_id) != 0 || round->state > ROUND_CLOSING) {
+    if (federation_is_over(reducer->federation, round_id)) {
         *ret_verdict = FED_VERDICT_OVER;
         return 0;
     }
     part = round_find_part(round, combiner_id);
-    if (part == NULL || plan_seq != part->plan_seq || part->state == PART_FENCED) {
+    if (round->state > ROUND_CLOSING || part == NULL || plan_seq != part->plan_seq ||
+        part->state == PART_FENCED) {
         *ret_verdict = FED_VERDICT_STALE;
         return 0;
     }

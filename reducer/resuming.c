@@ -124,6 +124,8 @@ static int derive(struct reducer *reducer, struct standing *standing, struct fed
     if (is_committed) {
         (void)json_object_set(standing->session, "model_id",
                               json_object_get(standing->round, "model_id"));
+        (void)json_object_set(standing->session, "_base_round_id",
+                              json_object_get(standing->round, "round_id"));
         model = rows_model_encode(standing->round, standing->session,
                                   rows_get_u64(run, "models_before", 0) + number - failed);
         rc = store_put(reducer->store, STORE_MODELS, model, err);
@@ -172,6 +174,31 @@ list_clients(const json_t *round, char (**ret_ids)[FED_ID_SIZE], size_t *ret_n, 
     return 0;
 }
 
+/* Who has validated the session's newest model already is not asked again. */
+static int recall_validations(struct reducer *reducer, const json_t *session, struct fed_err *err)
+{
+    const char *model_id = rows_get_text(session, "model_id", "");
+    struct store_query query = {.n_filters = 2};
+    json_t *rows = NULL;
+    json_t *row;
+    size_t i;
+    int rc;
+
+    query.filters[0] =
+        (struct store_filter){"session_id", STORE_OP_EQ, rows_get_text(session, "session_id", "")};
+    query.filters[1] = (struct store_filter){"model_id", STORE_OP_EQ, model_id};
+    rc = store_find(reducer->store, STORE_VALIDATIONS, &query, &rows, NULL, err);
+    if (rc < 0) {
+        return rc;
+    }
+    json_array_foreach(rows, i, row)
+    {
+        federation_validated(reducer->federation, model_id, rows_get_text(row, "_sender_key", ""));
+    }
+    json_decref(rows);
+    return 0;
+}
+
 static int go_on(struct reducer *reducer, struct standing *standing, struct fed_err *err)
 {
     const bool is_open = strcmp(rows_get_text(standing->round, "phase", ""), "planned") == 0;
@@ -202,6 +229,7 @@ static int go_on(struct reducer *reducer, struct standing *standing, struct fed_
                                (const char(*)[FED_ID_SIZE])expected, n_expected, is_terminated,
                                reducer_now_ms(reducer), err);
         round = rc < 0 ? round : NULL; /* the core's now */
+        rc = rc < 0 ? rc : recall_validations(reducer, standing->session, err);
     }
     federation_session_deinit(&session);
     free(expected);

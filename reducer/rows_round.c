@@ -15,7 +15,9 @@ json_t *rows_text(const char *text)
         return value;
     }
     for (char *p = clean; *p != '\0'; p++) {
-        *p = (unsigned char)*p >= 0x80 ? '?' : *p;
+        if ((unsigned char)*p >= 0x80) {
+            *p = '?';
+        }
     }
     value = json_string(clean);
     free(clean);
@@ -367,7 +369,7 @@ json_t *rows_round_encode(const struct round *round, const struct rows_round_con
         "phase", phase_of(round), "base_model_id", round->base_model_id, "base_sha256",
         hex(round->base_sha256), "limit_bits", (int)round->limit_bits, "base_size_bytes",
         (json_int_t)round->base_size_bytes, "planned_utc_ms", (json_int_t)round->planned_utc_ms,
-        "deadline_utc_ms", (json_int_t)(round->planned_utc_ms + round->timeout_ms));
+        "deadline_utc_ms", (json_int_t)round->planned_utc_ms + (json_int_t)round->timeout_ms);
 
     if (row == NULL) {
         return NULL;

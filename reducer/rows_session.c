@@ -43,9 +43,10 @@ json_t *rows_model_encode(const json_t *round, const json_t *session, uint64_t i
 
 json_t *rows_session_start(const json_t *session, const struct rows_run *run)
 {
-    json_t *changes = json_pack("{s:s,s:s,s:I,s:i,s:i,s:b}", "status", "Started", "model_id",
-                                run->model_id, "rounds_total", (json_int_t)run->rounds,
-                                "rounds_done", 0, "failed_rounds", 0, "stopping", 0);
+    json_t *changes =
+        json_pack("{s:s,s:s,s:s,s:I,s:i,s:i,s:b}", "status", "Started", "model_id", run->model_id,
+                  "_base_round_id", "", "rounds_total", (json_int_t)run->rounds, "rounds_done", 0,
+                  "failed_rounds", 0, "stopping", 0);
     json_t *about = json_pack(
         "{s:s,s:s,s:o,s:I,s:I,s:I,s:I}", "run_id", run->run_id, "model_id", run->model_id,
         "model_name_prefix", rows_text(run->model_name_prefix), "rounds_total",
@@ -69,9 +70,10 @@ json_t *rows_session_start(const json_t *session, const struct rows_run *run)
 
 json_t *rows_session_progress(const struct federation_session *session)
 {
-    return json_pack("{s:s,s:i,s:i,s:b}", "model_id", session->base_model_id, "rounds_done",
-                     (int)session->rounds_done, "failed_rounds", (int)session->failed_rounds,
-                     "stopping", session->is_stopping ? 1 : 0);
+    return json_pack("{s:s,s:s,s:i,s:i,s:b}", "model_id", session->base_model_id, "_base_round_id",
+                     session->base_round_id, "rounds_done", (int)session->rounds_done,
+                     "failed_rounds", (int)session->failed_rounds, "stopping",
+                     session->is_stopping ? 1 : 0);
 }
 
 json_t *rows_session_end(const struct federation_session *session,
@@ -145,6 +147,8 @@ int rows_session_decode(const json_t *row,
     fed_id_copy(session.session_id, session_id);
     fed_id_copy(session.base_model_id, model_id);
     (void)snprintf(session.name, sizeof(session.name), "%s", rows_get_text(row, "name", ""));
+    (void)snprintf(session.base_round_id, sizeof(session.base_round_id), "%s",
+                   rows_get_text(row, "_base_round_id", ""));
     (void)snprintf(session.model_name_prefix, sizeof(session.model_name_prefix), "%s",
                    rows_get_text(run, "model_name_prefix", ""));
     rc = decode_client_ids(json_object_get(run, "client_ids"), &session);

@@ -74,8 +74,9 @@ static int find_newest(struct store *store,
 /* The model to start from: where the session stands, else its seed, else the newest one. */
 static int choose_model(struct store *store, const json_t *row, char *ret_id, struct fed_err *err)
 {
+    const bool is_new = strcmp(rows_get_text(row, "status", ""), "Created") == 0;
     const char *candidates[] = {
-        rows_get_text(row, "model_id", ""),
+        is_new ? "" : rows_get_text(row, "model_id", ""),
         rows_get_text(row, "seed_model_id", ""),
         rows_get_text(json_object_get(row, "session_config"), "model_id", ""),
     };
@@ -168,9 +169,11 @@ static int prepare(struct starting *starting, const struct rows_run *run)
         return fed_err_set(&starting->err, FED_E_NOMEM, "session");
     }
     entry->run = rows_run_encode(starting->row);
+    entry->session = starting->row; /* what the task data is made from */
+    starting->row = NULL;
     entry->federation =
-        json_pack("{s:s}", "running_session_id", rows_get_text(starting->row, "session_id", ""));
-    return rows_session_decode(starting->row, &starting->session, &starting->err);
+        json_pack("{s:s}", "running_session_id", rows_get_text(entry->session, "session_id", ""));
+    return rows_session_decode(entry->session, &starting->session, &starting->err);
 }
 
 static int read_past(struct starting *starting, const char *session_id, struct rows_run *run)
@@ -273,17 +276,15 @@ static void on_read(void *arg)
     } else if (starting->rc != 0) {
         refuse(starting, ask);
         free_starting(starting);
+    } else if (reducer->start != NULL) {
+        reducer_ask_fail(ask, 400, "session_running", "A session is already running!");
+        free_starting(starting);
     } else {
         reducer->start = FED_TAKE(starting->entry);
         federation_start(reducer->federation, &starting->session, starting->token,
                          reducer_now_ms(reducer));
-        if (federation_get_state(reducer->federation) == FEDERATION_STARTING) {
-            json_decref(reducer->session); /* the task data of its first plan is made from it */
-            reducer->session = FED_TAKE(starting->row);
-        }
         free_starting(starting);
         reducer_turn(reducer);
-        reducer->start = journal_entry_free(reducer->start); /* left there when refused */
     }
     reducer_job_ended(reducer);
 }
@@ -291,8 +292,9 @@ static void on_read(void *arg)
 void reducer_start_session(struct reducer *reducer, struct host_ask *ask)
 {
     struct starting *starting = NULL;
+    const enum federation_state state = federation_get_state(reducer->federation);
 
-    if (federation_get_state(reducer->federation) != FEDERATION_IDLE) {
+    if (reducer->start != NULL || (state != FEDERATION_IDLE && state != FEDERATION_ENDING)) {
         reducer_ask_fail(ask, 400, "session_running", "A session is already running!");
         return;
     }

@@ -196,7 +196,7 @@ static void divide_class(const struct partition *partition,
                          uint32_t *owners)
 {
     struct fed_rand rand;
-    double max = -INFINITY;
+    double max = -HUGE_VAL;
     double total = 0;
     double sum = 0;
     size_t at = 0;
@@ -222,35 +222,86 @@ static void divide_class(const struct partition *partition,
     }
 }
 
-/* Give each empty part one example of the largest, the lowest row first. */
+/* Parts by their number of examples, and the rows of each: what feed_empty() goes through. */
+struct larder {
+    uint32_t *first_rows; /* (n_parts,) a part's first row */
+    uint32_t *next_rows;  /* (n_labels,) the part's next row */
+    uint32_t *counts;     /* (n_parts,) */
+    uint32_t *first_of;   /* (n_labels + 1,) a part with so many examples */
+    uint32_t *next_of;    /* (n_parts,) the next part with as many */
+};
+
+#define NOBODY UINT32_MAX
+
+static void larder_deinit(struct larder *larder)
+{
+    free(larder->first_rows);
+    free(larder->next_rows);
+    free(larder->counts);
+    free(larder->first_of);
+    free(larder->next_of);
+}
+
+static void put_part(struct larder *larder, uint32_t part)
+{
+    larder->next_of[part] = larder->first_of[larder->counts[part]];
+    larder->first_of[larder->counts[part]] = part;
+}
+
+static int larder_init(struct larder *larder,
+                       const struct partition *partition,
+                       const uint32_t *owners,
+                       struct fed_err *err)
+{
+    const size_t n_parts = partition->n_parts;
+    const size_t n_labels = partition->n_labels;
+
+    larder->first_rows = malloc(n_parts * sizeof(uint32_t));
+    larder->next_rows = malloc((n_labels + 1) * sizeof(uint32_t));
+    larder->counts = calloc(n_parts, sizeof(uint32_t));
+    larder->first_of = malloc((n_labels + 1) * sizeof(uint32_t));
+    larder->next_of = malloc(n_parts * sizeof(uint32_t));
+    if (larder->first_rows == NULL || larder->next_rows == NULL || larder->counts == NULL ||
+        larder->first_of == NULL || larder->next_of == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "%zu parts", n_parts);
+    }
+    memset(larder->first_rows, 0xff, n_parts * sizeof(uint32_t));
+    memset(larder->first_of, 0xff, (n_labels + 1) * sizeof(uint32_t));
+    for (size_t row = n_labels; row-- > 0;) { /* downwards: each list is ascending */
+        larder->next_rows[row] = larder->first_rows[owners[row]];
+        larder->first_rows[owners[row]] = (uint32_t)row;
+        larder->counts[owners[row]]++;
+    }
+    for (size_t part = n_parts; part-- > 0;) {
+        put_part(larder, (uint32_t)part);
+    }
+    return 0;
+}
+
+/* Give each empty part one example of the largest, its lowest row. */
 static int feed_empty(const struct partition *partition, uint32_t *owners, struct fed_err *err)
 {
-    FED_CLEANUP(free_u32_p) uint32_t *counts = calloc(partition->n_parts, sizeof(*counts));
+    FED_CLEANUP(larder_deinit) struct larder larder = {0};
+    size_t most = partition->n_labels;
+    const int rc = larder_init(&larder, partition, owners, err);
 
-    if (counts == NULL) {
-        return fed_err_set(err, FED_E_NOMEM, "%u parts", partition->n_parts);
+    if (rc < 0) {
+        return rc;
     }
-    for (size_t i = 0; i < partition->n_labels; i++) {
-        counts[owners[i]]++;
-    }
-    for (uint32_t part = 0; part < partition->n_parts; part++) {
-        uint32_t largest = 0;
-        if (counts[part] > 0) {
-            continue;
+    for (uint32_t hungry = larder.first_of[0]; hungry != NOBODY; hungry = larder.next_of[hungry]) {
+        while (most > 1 && larder.first_of[most] == NOBODY) {
+            most--;
         }
-        for (uint32_t other = 1; other < partition->n_parts; other++) {
-            largest = counts[other] > counts[largest] ? other : largest;
+        if (most <= 1) {
+            break; /* more parts than examples */
         }
-        if (counts[largest] <= 1) {
-            break;
-        }
-        size_t row = 0;
-        while (owners[row] != largest) {
-            row++;
-        }
-        owners[row] = part;
-        counts[largest]--;
-        counts[part]++;
+        const uint32_t largest = larder.first_of[most];
+        const uint32_t row = larder.first_rows[largest];
+        larder.first_of[most] = larder.next_of[largest];
+        larder.first_rows[largest] = larder.next_rows[row];
+        larder.counts[largest]--;
+        put_part(&larder, largest);
+        owners[row] = hungry;
     }
     return 0;
 }
@@ -274,12 +325,13 @@ static int own_dirichlet(const struct partition *partition,
         }
         begin = class_ends[c];
     }
-    return feed_empty(partition, owners, err);
+    return 0;
 }
 
 int partition_owners(const struct partition *partition, uint32_t *ret_owners, struct fed_err *err)
 {
     FED_CLEANUP(free_u32_p) uint32_t *order = NULL;
+    int rc = 0;
 
     assert(partition->n_parts >= 1);
     assert(partition->n_parts <= PARTITION_PARTS_MAX);
@@ -290,14 +342,16 @@ int partition_owners(const struct partition *partition, uint32_t *ret_owners, st
     }
     switch (partition->spec.kind) {
     case PARTITION_SHARDS:
-        return own_shards(partition, order, ret_owners, err);
+        rc = own_shards(partition, order, ret_owners, err);
+        break;
     case PARTITION_DIRICHLET:
-        return own_dirichlet(partition, order, ret_owners, err);
+        rc = own_dirichlet(partition, order, ret_owners, err);
+        break;
     case PARTITION_IID:
     default:
         own_iid(partition, order, ret_owners);
-        return 0;
     }
+    return rc < 0 ? rc : feed_empty(partition, ret_owners, err);
 }
 
 int partition_rows(const struct partition *partition,

@@ -4,8 +4,10 @@
  *   shards[:K]       sorted by label and cut into K·N pieces, K (default 2) dealt to each client:
  *                    McMahan et al., AISTATS 2017, section 3, "pathological non-IID"
  *   dirichlet:ALPHA  each class divided by shares drawn from a symmetric Dirichlet distribution:
- *                    Yurochkin et al., ICML 2019, section 4.1. A client left with nothing is given
- *                    one example of the client that has most, while there are enough.
+ *                    Yurochkin et al., ICML 2019, section 4.1
+ *
+ * A client that would be left with nothing is given one example of the one that has most, while
+ * there are enough.
  *
  * A split is a function of (spec, seed, N, labels) alone: every client computes it for itself, and
  * each example is in exactly one part. (The Dirichlet one goes through libm's log, cos and pow: the

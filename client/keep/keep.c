@@ -65,6 +65,7 @@ static int sweep(const struct keep *keep, const char *part, const char *but, str
     if (dir == NULL) {
         return fed_file_error(err, "open folder", path);
     }
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one reader, a stream of its own */
     for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
         if (entry->d_name[0] != '.' && strcmp(entry->d_name, but) != 0) {
             (void)unlinkat(dirfd(dir), entry->d_name, 0);

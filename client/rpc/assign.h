@@ -1,5 +1,8 @@
 /* Asking the reducer for a combiner: FEDn's POST /api/v1/clients/add.
  *
+ * The request itself is made by confed-client-join, a process of its own (client/join/main.c says
+ * why), which lies beside our own program.
+ *
  * Blocks up to its timeout: worker only.
  */
 #ifndef CLIENT_RPC_ASSIGN_H
@@ -10,14 +13,14 @@
 
 #include "client/core/agent_state.h"
 
+#define ASSIGN_TIMEOUT_MS 12000U /* the helper's own is shorter */
+
 struct assign_request {
     const char *api_url; /* "http://127.0.0.1:8092"; texts borrowed for the call */
     const char *name;
     const char *client_id;
     const char *preferred_combiner; /* "" none */
-    uint64_t timeout_ms;
-    int (*is_cancelled)(void *arg); /* asked a few times a second */
-    void *arg;
+    int cancel_fd;                  /* readable: end at once */
 };
 
 struct assign_answer {

@@ -9,6 +9,7 @@
 #include "client/rpc/link_inside.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/text.h"
 #include "common/conf/conf.h"
 
 #define TOLD_MAX 32U /* statuses and metrics under way; beyond: dropped */
@@ -29,12 +30,6 @@ struct unary {
     struct link *owner;
     enum unary_kind kind;
 };
-
-/* protobuf-c's structs take texts as char *, and only read them. */
-static char *text_of(const char *text)
-{
-    return (char *)(uintptr_t)text;
-}
 
 /* -- connections ------------------------------------------------------------------------------- */
 
@@ -114,7 +109,7 @@ int link_connect(struct link *link, const char *address, struct fed_err *err)
 {
     const struct fed_rpc_channel_config config = {
         .target = address,
-        .message_size_max = FED_RPC_MESSAGE_MAX,
+        .message_size_max = (size_t)FED_RPC_MESSAGE_MAX,
         .keepalive_ms = link->config.keepalive_ms,
         .keepalive_timeout_ms = link->config.keepalive_ms,
     };
@@ -213,11 +208,10 @@ static int read_task(const Fedn__TaskRequest *request, struct agent_task *task, 
     if (!copy_id(task->correlation_id, request->correlation_id)) {
         task->correlation_id[0] = '\0';
     }
-    (void)snprintf(task->sender, sizeof(task->sender), "%s", request->sender->name);
-    (void)snprintf(task->timestamp, sizeof(task->timestamp), "%s", request->timestamp);
+    fed_text_copy(task->sender, sizeof(task->sender), fed_view_str(request->sender->name));
     if (strlen(request->data) > AGENT_TASK_DATA_MAX) {
-        return fed_err_set(err, FED_E_LIMIT, "data of %zu bytes, at most %u", strlen(request->data),
-                           AGENT_TASK_DATA_MAX);
+        return fed_err_set(err, FED_E_LIMIT, "data of %zu bytes, at most %zu",
+                           strlen(request->data), AGENT_TASK_DATA_MAX);
     }
     task->data = strdup(request->data);
     if (task->data == NULL) {
@@ -310,8 +304,8 @@ void link_open_stream(struct link *link)
     }
     link->stream = stream;
     sender.role = FEDN__ROLE__CLIENT;
-    sender.name = text_of(link->config.name);
-    sender.client_id = text_of(link->config.client_id);
+    sender.name = message_text(link->config.name);
+    sender.client_id = message_text(link->config.client_id);
     message.sender = &sender;
     if (fed_rpc_call_send(stream->ask.call, fed_rpc_out_pack(&message.base), NULL) < 0) {
         fed_rpc_call_cancel(stream->ask.call);
@@ -384,8 +378,8 @@ static void call_unary(struct link *link,
 static void fill_sender(const struct link *link, Fedn__Client *sender)
 {
     sender->role = FEDN__ROLE__CLIENT;
-    sender->name = text_of(link->config.name);
-    sender->client_id = text_of(link->config.client_id);
+    sender->name = message_text(link->config.name);
+    sender->client_id = message_text(link->config.client_id);
 }
 
 static void fill_time(Google__Protobuf__Timestamp *timestamp)
@@ -431,13 +425,13 @@ void link_send_status(struct link *link,
     fill_sender(link, &sender);
     fill_time(&timestamp);
     message.sender = &sender;
-    message.status = text_of(text);
+    message.status = message_text(text);
     message.log_level = (Fedn__LogLevel)level;
-    message.data = text_of(data);
+    message.data = message_text(data);
     message.timestamp = &timestamp;
     message.type = task->type == AGENT_TASK_TRAIN ? FEDN__STATUS_TYPE__MODEL_UPDATE
                                                   : FEDN__STATUS_TYPE__MODEL_VALIDATION;
-    message.session_id = text_of(task->session_id);
+    message.session_id = message_text(task->session_id);
     call_unary(link, UNARY_TOLD, "/fedn.Connector/SendStatus", &message.base);
 }
 
@@ -458,16 +452,16 @@ void link_send_metric(struct link *link,
     }
     fill_sender(link, &sender);
     fill_time(&timestamp);
-    metric.key = text_of(key);
+    metric.key = message_text(key);
     metric.value = (float)value;
     message.sender = &sender;
     message.metrics = metrics;
     message.n_metrics = 1;
     message.timestamp = &timestamp;
     message.step = &step;
-    message.model_id = text_of(task->model_id);
-    message.round_id = text_of(task->round_id);
-    message.session_id = text_of(task->session_id);
+    message.model_id = message_text(task->model_id);
+    message.round_id = message_text(task->round_id);
+    message.session_id = message_text(task->session_id);
     call_unary(link, UNARY_TOLD, "/fedn.Combiner/SendModelMetric", &message.base);
 }
 
@@ -505,13 +499,13 @@ void link_report_update(struct link *link,
     format_python_time(timestamp);
     fill_sender(link, &sender);
     receiver.role = FEDN__ROLE__COMBINER;
-    receiver.name = text_of(task->sender);
+    receiver.name = message_text(task->sender);
     message.sender = &sender;
     message.receiver = &receiver;
-    message.model_id = text_of(task->model_id);
-    message.model_update_id = text_of(update_id);
+    message.model_id = message_text(task->model_id);
+    message.model_update_id = message_text(update_id);
     message.timestamp = timestamp;
-    message.meta = text_of(meta);
+    message.meta = message_text(meta);
     call_unary(link, UNARY_REPORT, "/fedn.Combiner/SendModelUpdate", &message.base);
 }
 
@@ -526,14 +520,14 @@ void link_report_validation(struct link *link, const struct agent_task *task, co
     fill_sender(link, &sender);
     fill_time(&timestamp);
     receiver.role = FEDN__ROLE__COMBINER;
-    receiver.name = text_of(task->sender);
+    receiver.name = message_text(task->sender);
     message.sender = &sender;
     message.receiver = &receiver;
-    message.model_id = text_of(task->model_id);
-    message.data = text_of(data);
-    message.correlation_id = text_of(task->correlation_id);
+    message.model_id = message_text(task->model_id);
+    message.data = message_text(data);
+    message.correlation_id = message_text(task->correlation_id);
     message.timestamp = &timestamp;
-    message.session_id = text_of(task->session_id);
+    message.session_id = message_text(task->session_id);
     call_unary(link, UNARY_REPORT, "/fedn.Combiner/SendModelValidation", &message.base);
 }
 

@@ -32,6 +32,10 @@ FED_NODISCARD int base_open(const char *path,
 void base_close(struct base *base); /* the raw file stays: the owner removes it */
 
 /* The `n` values from element `index` (C order) of a tensor on; n <= FED_NPZ_BLOCK. */
-void base_read(const struct base *base, size_t tensor, uint64_t index, size_t n, double *ret_values);
+void base_read(const struct base *base,
+               size_t tensor,
+               uint64_t index,
+               size_t n,
+               double *ret_values);
 
 #endif /* COMBINER_AGGREGATE_BASE_H */

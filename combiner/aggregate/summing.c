@@ -64,8 +64,8 @@ struct fold {
     struct summing *summing;
     size_t tensor;
     double examples;
-    uint64_t n_calls;      /* of fold_values() in this direction */
-    uint64_t n_calls_max;  /* taking off: as many as were added */
+    uint64_t n_calls;     /* of fold_values() in this direction */
+    uint64_t n_calls_max; /* taking off: as many as were added */
     bool is_taking_off;
 };
 
@@ -164,7 +164,8 @@ int summing_fold(struct summing *summing,
 
 static int compare_entries(const void *a, const void *b)
 {
-    return strcmp(((const struct fed_entry *)a)->client_id, ((const struct fed_entry *)b)->client_id);
+    return strcmp(((const struct fed_entry *)a)->client_id,
+                  ((const struct fed_entry *)b)->client_id);
 }
 
 int summing_write(const struct summing *summing,
@@ -183,8 +184,7 @@ int summing_write(const struct summing *summing,
     };
     int rc;
 
-    if (what->n_entries > 0 &&
-        (summing == NULL || summing->is_broken || summing->sums == NULL)) {
+    if (what->n_entries > 0 && (summing == NULL || summing->is_broken || summing->sums == NULL)) {
         return fed_err_set(err, FED_E_INTERNAL, "the sum of round %s is not there", plan->round_id);
     }
     memcpy(partial.round_id, plan->round_id, sizeof(partial.round_id));

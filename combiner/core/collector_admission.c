@@ -35,7 +35,8 @@ static struct judgement refuse(enum fed_refusal reason, const char *detail)
 {
     struct judgement judgement = {.verdict = VERDICT_REFUSE, .reason = reason};
 
-    (void)snprintf(judgement.detail, sizeof(judgement.detail), "%s", detail);
+    (void)snprintf(judgement.detail, sizeof(judgement.detail), "%s",
+                   detail[0] == '\0' ? fed_refusal_text(reason) : detail);
     return judgement;
 }
 

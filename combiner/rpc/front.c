@@ -192,6 +192,11 @@ uint16_t front_port(const struct front *front)
     return fed_rpc_server_port(front->server);
 }
 
+void front_set_collector(struct front *front, struct collector *collector)
+{
+    front->parts.collector = collector;
+}
+
 void front_drain(struct front *front)
 {
     if (!front->is_draining) {

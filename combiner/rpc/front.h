@@ -80,6 +80,9 @@ FED_NODISCARD int front_start(const struct front_config *config,
                               struct fed_err *err);
 uint16_t front_port(const struct front *front);
 
+/* The collector (parts.collector may be NULL until now); before the loop runs. */
+void front_set_collector(struct front *front, struct collector *collector);
+
 /* -- what the collector asks for --------------------------------------------------------------- */
 
 void front_send_task(struct front *front, uint64_t stream, const struct collector_task *task);

@@ -11,7 +11,7 @@
 
 #define FRONT_UNARY_MAX    (1024U * 1024U) /* bytes of a message that is no chunk of a model */
 #define FRONT_ELEMENTS_MAX 256U            /* metrics, attributes, telemetries of one message */
-#define FRONT_METHODS_MAX  48U            /* rows of all services */
+#define FRONT_METHODS_MAX  48U             /* rows of all services */
 #define FRONT_KEY_SIZE     24              /* a number as a map's key */
 
 struct front {
@@ -22,14 +22,14 @@ struct front {
     struct fed_rpc_server *server;
     struct fed_rpc_method methods[FRONT_METHODS_MAX];
     bool is_draining;
-    uint64_t next_number;         /* of a stream or an announcement */
-    struct fed_strmap streams;    /* number → struct stream */
-    struct fed_strmap by_client;  /* client id → its newest struct stream */
-    struct fed_strmap announced;  /* token → struct announced */
-    struct fed_list uploads;      /* struct upload, longest idle first */
+    uint64_t next_number;        /* of a stream or an announcement */
+    struct fed_strmap streams;   /* number → struct stream */
+    struct fed_strmap by_client; /* client id → its newest struct stream */
+    struct fed_strmap announced; /* token → struct announced */
+    struct fed_list uploads;     /* struct upload, longest idle first */
     size_t n_uploads;
     struct fed_timer upload_timer;
-    struct fed_list beats;        /* struct beat: heartbeats whose answer is held back, by due_ms */
+    struct fed_list beats; /* struct beat: heartbeats whose answer is held back, by due_ms */
     struct fed_timer beat_timer;
 };
 

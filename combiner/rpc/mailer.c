@@ -41,8 +41,7 @@ static void after_write(void *arg)
     outbox_end_write(&mailer->outbox, &mailer->write);
     /* A record that cannot be written is kept in memory, and its sender answered all the same:
      * a status must never fail. */
-    fed_list_for_each(link, &mailer->waiting)
-    {
+    fed_list_for_each (link, &mailer->waiting) {
         struct mailer_wait *wait = FED_CONTAINER_OF(link, struct mailer_wait, link);
         if (wait->seq > last_seq && rc == 0) {
             break;
@@ -132,10 +131,9 @@ void mailer_forget(struct mailer_wait *wait)
 
 const struct outbox_record *mailer_take_unsent(struct mailer *mailer)
 {
-    const struct outbox_record *record =
-        mailer->n_unacknowledged >= MAILER_WINDOW
-            ? NULL
-            : outbox_next(&mailer->outbox, mailer->sent_seq);
+    const struct outbox_record *record = mailer->n_unacknowledged >= MAILER_WINDOW
+                                             ? NULL
+                                             : outbox_next(&mailer->outbox, mailer->sent_seq);
 
     if (record != NULL) {
         mailer->sent_seq = record->seq;

@@ -9,6 +9,8 @@
 
 #include <jansson.h>
 
+#include "common/base/cleanup.h"
+
 static void free_text_p(char **text)
 {
     free(*text);
@@ -129,11 +131,8 @@ static void read_examples(struct meta *meta, const json_t *json)
 
 /* An id under `key`, as a text or a whole number; `ret` stays empty when there is none. A second
  * one must be the same. */
-static void read_id(struct meta *meta,
-                    const json_t *json,
-                    const char *key,
-                    char *ret,
-                    size_t ret_size)
+static void
+read_id(struct meta *meta, const json_t *json, const char *key, char *ret, size_t ret_size)
 {
     const json_t *value = json_object_get(json, key);
     const enum fed_refusal reason =

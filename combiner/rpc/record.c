@@ -10,7 +10,7 @@
 #include "common/base/clock.h"
 #include "common/base/id.h"
 
-#define FLOAT_DIGITS 9 /* decimal digits that tell any two 32-bit floats apart */
+#define FLOAT_DIGITS 9              /* decimal digits that tell any two 32-bit floats apart */
 #define SECONDS_MAX  253402300799LL /* 9999-12-31T23:59:59Z, protobuf's last second */
 
 /* Absent and empty are the same in proto3: null. */
@@ -123,10 +123,10 @@ char *record_validation(const Fedn__ModelValidation *validation, const char *cli
 {
     json_t *json = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "sender", person(validation->sender, client_id),
-        "receiver", receiver(validation->receiver), "model_id",
-        text_or_null(validation->model_id), "data", text_or_null(validation->data),
-        "correlation_id", text_or_null(validation->correlation_id), "meta",
-        text_or_null(validation->meta), "session_id", text_or_null(validation->session_id));
+        "receiver", receiver(validation->receiver), "model_id", text_or_null(validation->model_id),
+        "data", text_or_null(validation->data), "correlation_id",
+        text_or_null(validation->correlation_id), "meta", text_or_null(validation->meta),
+        "session_id", text_or_null(validation->session_id));
 
     return finish(json, "validation_id", NULL, timestamp(validation->timestamp));
 }
@@ -135,10 +135,9 @@ char *record_prediction(const Fedn__ModelPrediction *prediction, const char *cli
 {
     json_t *json = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o}", "sender", person(prediction->sender, client_id),
-        "receiver", receiver(prediction->receiver), "model_id",
-        text_or_null(prediction->model_id), "data", text_or_null(prediction->data),
-        "correlation_id", text_or_null(prediction->correlation_id), "meta",
-        text_or_null(prediction->meta));
+        "receiver", receiver(prediction->receiver), "model_id", text_or_null(prediction->model_id),
+        "data", text_or_null(prediction->data), "correlation_id",
+        text_or_null(prediction->correlation_id), "meta", text_or_null(prediction->meta));
 
     return finish(json, "prediction_id", prediction->prediction_id,
                   timestamp(prediction->timestamp));
@@ -147,14 +146,12 @@ char *record_prediction(const Fedn__ModelPrediction *prediction, const char *cli
 char *record_metric(const Fedn__ModelMetric *metric, size_t i, const char *client_id)
 {
     const Fedn__MetricElem *elem = metric->metrics[i];
-    json_t *json = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "sender",
-                             person(metric->sender, client_id), "key", text_or_null(elem->key),
-                             "value", number(elem->value), "step",
-                             metric->step == NULL ? json_null()
-                                                  : json_integer((json_int_t)metric->step->value),
-                             "model_id", text_or_null(metric->model_id), "round_id",
-                             text_or_null(metric->round_id), "session_id",
-                             text_or_null(metric->session_id));
+    json_t *json = json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "sender", person(metric->sender, client_id), "key",
+        text_or_null(elem->key), "value", number(elem->value), "step",
+        metric->step == NULL ? json_null() : json_integer((json_int_t)metric->step->value),
+        "model_id", text_or_null(metric->model_id), "round_id", text_or_null(metric->round_id),
+        "session_id", text_or_null(metric->session_id));
 
     return finish(json, "metric_id", NULL, timestamp(metric->timestamp));
 }
@@ -162,9 +159,8 @@ char *record_metric(const Fedn__ModelMetric *metric, size_t i, const char *clien
 char *record_attribute(const Fedn__AttributeMessage *attributes, size_t i, const char *client_id)
 {
     const Fedn__AttributeElem *elem = attributes->attributes[i];
-    json_t *json =
-        json_pack("{s:o, s:o, s:o}", "sender", person(attributes->sender, client_id), "key",
-                  text_or_null(elem->key), "value", text_or_null(elem->value));
+    json_t *json = json_pack("{s:o, s:o, s:o}", "sender", person(attributes->sender, client_id),
+                             "key", text_or_null(elem->key), "value", text_or_null(elem->value));
 
     return finish(json, "attribute_id", NULL, timestamp(attributes->timestamp));
 }
@@ -172,9 +168,8 @@ char *record_attribute(const Fedn__AttributeMessage *attributes, size_t i, const
 char *record_telemetry(const Fedn__TelemetryMessage *telemetry, size_t i, const char *client_id)
 {
     const Fedn__TelemetryElem *elem = telemetry->telemetries[i];
-    json_t *json =
-        json_pack("{s:o, s:o, s:o}", "sender", person(telemetry->sender, client_id), "key",
-                  text_or_null(elem->key), "value", number(elem->value));
+    json_t *json = json_pack("{s:o, s:o, s:o}", "sender", person(telemetry->sender, client_id),
+                             "key", text_or_null(elem->key), "value", number(elem->value));
 
     return finish(json, "telemetry_id", NULL, timestamp(telemetry->timestamp));
 }

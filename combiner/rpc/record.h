@@ -11,9 +11,8 @@
 #ifndef COMBINER_RPC_RECORD_H
 #define COMBINER_RPC_RECORD_H
 
-#include <stddef.h>
-
 #include <fedn.pb-c.h>
+#include <stddef.h>
 
 char *record_status(const Fedn__Status *status, const char *client_id);
 char *record_validation(const Fedn__ModelValidation *validation, const char *client_id);

@@ -7,6 +7,7 @@
 #include "combiner/rpc/meta.h"
 #include "combiner/rpc/record.h"
 #include "common/base/clock.h"
+#include "common/base/fault.h"
 #include "common/base/log.h"
 
 /* -- TaskStream -------------------------------------------------------------------------------- */
@@ -72,8 +73,9 @@ static void task_stream(struct fed_rpc_call *call, struct fed_rpc_in *in, void *
     }
     if (!front_sender(front, call, message->sender, attach.client_id)) {
         fed_rpc_message_free(&message->base);
-        front_fail(call, FED_E_INVALID, "a TaskStream needs sender.client_id, an id of 1 to 128 "
-                                        "letters, digits and ._:@+-");
+        front_fail(call, FED_E_INVALID,
+                   "a TaskStream needs sender.client_id, an id of 1 to 128 "
+                   "letters, digits and ._:@+-");
         return;
     }
     (void)snprintf(attach.name, sizeof(attach.name), "%s",
@@ -191,7 +193,9 @@ static void announced_closed(struct fed_rpc_call *call, const struct fed_rpc_end
     (void)end;
     front_key(announced->token, key);
     (void)fed_strmap_take(&front->announced, key);
-    if (!announced->is_answered) {
+    if (announced->is_answered) {
+        FED_FAULT_POINT("combiner.answered");
+    } else {
         collector_forget(front->parts.collector, announced->token);
         front->ops->acted(front->arg);
     }

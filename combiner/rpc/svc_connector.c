@@ -57,8 +57,7 @@ static void answer_beat(struct fed_rpc_call *call)
 static void start_beat_timer(struct front *front)
 {
     if (!fed_list_is_empty(&front->beats)) {
-        const struct beat *first =
-            FED_CONTAINER_OF(front->beats.head.next, struct beat, link);
+        const struct beat *first = FED_CONTAINER_OF(front->beats.head.next, struct beat, link);
         fed_timer_start(front->parts.loop, &front->beat_timer, first->due_ms);
     }
 }
@@ -68,8 +67,7 @@ void svc_connector_on_timer(void *arg)
     struct front *front = arg;
     const uint64_t now_ms = fed_loop_now_ms(front->parts.loop);
 
-    fed_list_for_each(link, &front->beats)
-    {
+    fed_list_for_each (link, &front->beats) {
         struct beat *beat = FED_CONTAINER_OF(link, struct beat, link);
         if (beat->due_ms > now_ms) {
             break;
@@ -126,8 +124,8 @@ static void send_heartbeat(struct fed_rpc_call *call, struct fed_rpc_in *in, voi
         stream = fed_strmap_find(&front->by_client, client_id);
     }
     fed_rpc_message_free(&heartbeat->base);
-    is_fast = stream == NULL || (stream->beat_ms != 0 &&
-                                 now_ms < stream->beat_ms + front->config.beat_pace_ms);
+    is_fast = stream == NULL ||
+              (stream->beat_ms != 0 && now_ms < stream->beat_ms + front->config.beat_pace_ms);
     if (stream != NULL) {
         stream->beat_ms = now_ms;
         collector_heartbeat(front->parts.collector, client_id, fed_rpc_call_connection(call),

@@ -10,17 +10,15 @@ static int serving_status(const struct front *front, const char *service)
     if (service[0] != '\0' && strncmp(service, "fedn.", 5) != 0) {
         return GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN;
     }
-    return front->is_draining
-               ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING
-               : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
+    return front->is_draining ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING
+                              : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
 }
 
 /* NULL: the call has been finished. */
 static struct fed_rpc_out *
 health(const struct front *front, struct fed_rpc_call *call, struct fed_rpc_in *in)
 {
-    Grpc__Health__V1__HealthCheckResponse response =
-        GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
+    Grpc__Health__V1__HealthCheckResponse response = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
     Grpc__Health__V1__HealthCheckRequest *request =
         (void *)front_unpack(call, in, &grpc__health__v1__health_check_request__descriptor);
 

@@ -29,7 +29,8 @@ struct log_record {
 };
 
 /* Append one record to the file; on failure its length is as before. Fails with FED_E_IO. */
-FED_NODISCARD int log_append(const char *path, const struct log_record *record, struct fed_err *err);
+FED_NODISCARD int
+log_append(const char *path, const struct log_record *record, struct fed_err *err);
 
 typedef int (*log_record_fn)(void *arg, const struct log_record *record, struct fed_err *err);
 

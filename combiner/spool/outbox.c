@@ -11,10 +11,10 @@
 #include "common/model/checksum.h"
 
 #define PREFIX_SIZE  8U
-#define BODY_FIXED   9U            /* seq and kind */
+#define BODY_FIXED   9U             /* seq and kind */
 #define RECORD_MAX   (512U * 1024U) /* bytes of JSON, as on the link */
-#define OVERHEAD     128U          /* bytes a record costs besides its JSON */
-#define COMPACT_FROM (1U << 20)    /* bytes of file below which it is left to grow */
+#define OVERHEAD     128U           /* bytes a record costs besides its JSON */
+#define COMPACT_FROM (1U << 20)     /* bytes of file below which it is left to grow */
 
 static void remove_record(struct outbox *outbox, struct outbox_record *record)
 {
@@ -25,11 +25,8 @@ static void remove_record(struct outbox *outbox, struct outbox_record *record)
     free(record);
 }
 
-static int add(struct outbox *outbox,
-               uint64_t seq,
-               enum fed_record_kind kind,
-               char *json,
-               struct fed_err *err)
+static int
+add(struct outbox *outbox, uint64_t seq, enum fed_record_kind kind, char *json, struct fed_err *err)
 {
     struct outbox_record *record = calloc(1, sizeof(*record));
 
@@ -54,8 +51,7 @@ static bool make_room(struct outbox *outbox, uint64_t size)
                                                  FED_RECORD_METRIC, FED_RECORD_ATTRIBUTE};
 
     for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
-        fed_list_for_each(link, &outbox->records)
-        {
+        fed_list_for_each (link, &outbox->records) {
             struct outbox_record *record = FED_CONTAINER_OF(link, struct outbox_record, link);
             if (outbox->n_bytes + size <= outbox->bytes_max) {
                 return true;
@@ -96,8 +92,7 @@ int outbox_add(struct outbox *outbox,
 
 const struct outbox_record *outbox_next(const struct outbox *outbox, uint64_t seq)
 {
-    fed_list_for_each(link, &outbox->records)
-    {
+    fed_list_for_each (link, &outbox->records) {
         const struct outbox_record *record = FED_CONTAINER_OF(link, struct outbox_record, link);
         if (record->seq > seq) {
             return record;
@@ -108,8 +103,7 @@ const struct outbox_record *outbox_next(const struct outbox *outbox, uint64_t se
 
 void outbox_acknowledge(struct outbox *outbox, uint64_t seq)
 {
-    fed_list_for_each(link, &outbox->records)
-    {
+    fed_list_for_each (link, &outbox->records) {
         struct outbox_record *record = FED_CONTAINER_OF(link, struct outbox_record, link);
         if (record->seq > seq) {
             break;
@@ -150,8 +144,8 @@ static struct fed_link *first_to_write(struct outbox *outbox, bool is_rewrite)
     if (is_rewrite) {
         return head->next;
     }
-    while (link->prev != head && FED_CONTAINER_OF(link->prev, struct outbox_record, link)
-                                         ->seq > outbox->written_seq) {
+    while (link->prev != head &&
+           FED_CONTAINER_OF(link->prev, struct outbox_record, link)->seq > outbox->written_seq) {
         link = link->prev;
     }
     return link;
@@ -159,9 +153,8 @@ static struct fed_link *first_to_write(struct outbox *outbox, bool is_rewrite)
 
 bool outbox_begin_write(struct outbox *outbox, struct outbox_write *ret_write)
 {
-    const bool is_rewrite =
-        outbox->is_rewrite_wanted ||
-        (outbox->file_bytes > COMPACT_FROM && outbox->file_bytes > 2 * outbox->n_bytes);
+    const bool is_rewrite = outbox->is_rewrite_wanted || (outbox->file_bytes > COMPACT_FROM &&
+                                                          outbox->file_bytes > 2 * outbox->n_bytes);
 
     if (outbox->is_writing ||
         (!is_rewrite && first_to_write(outbox, false) == &outbox->records.head)) {
@@ -170,10 +163,9 @@ bool outbox_begin_write(struct outbox *outbox, struct outbox_write *ret_write)
     *ret_write = (struct outbox_write){.is_rewrite = is_rewrite, .last_seq = outbox->written_seq};
     memcpy(ret_write->path, outbox->path, sizeof(ret_write->path));
     fed_buf_init(&ret_write->bytes, 0);
-    for (struct fed_link *link = first_to_write(outbox, is_rewrite);
-         link != &outbox->records.head; link = link->next) {
-        const struct outbox_record *record =
-            FED_CONTAINER_OF(link, struct outbox_record, link);
+    for (struct fed_link *link = first_to_write(outbox, is_rewrite); link != &outbox->records.head;
+         link = link->next) {
+        const struct outbox_record *record = FED_CONTAINER_OF(link, struct outbox_record, link);
         if (encode(&ret_write->bytes, record) < 0) {
             break; /* no memory: the rest comes with the next write */
         }
@@ -188,8 +180,7 @@ void outbox_write(struct outbox_write *write)
     int fd;
 
     if (write->is_rewrite) {
-        write->rc =
-            fed_file_replace(write->path, fed_buf_view(&write->bytes), false, &write->err);
+        write->rc = fed_file_replace(write->path, fed_buf_view(&write->bytes), false, &write->err);
         return;
     }
     fd = open(write->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
@@ -208,8 +199,8 @@ void outbox_end_write(struct outbox *outbox, struct outbox_write *write)
     outbox->is_rewrite_wanted = write->rc < 0;
     if (write->rc == 0) {
         outbox->written_seq = write->last_seq;
-        outbox->file_bytes = write->is_rewrite ? write->bytes.size
-                                               : outbox->file_bytes + write->bytes.size;
+        outbox->file_bytes =
+            write->is_rewrite ? write->bytes.size : outbox->file_bytes + write->bytes.size;
     }
     fed_buf_deinit(&write->bytes);
 }

@@ -33,14 +33,14 @@ struct outbox_record {
 struct outbox {
     char path[FED_PATH_SIZE];
     uint64_t bytes_max;
-    struct fed_list records;   /* by seq */
-    uint64_t next_seq;         /* of the next record */
-    uint64_t written_seq;      /* up to here they are in the file */
-    uint64_t n_bytes;          /* of the records */
+    struct fed_list records; /* by seq */
+    uint64_t next_seq;       /* of the next record */
+    uint64_t written_seq;    /* up to here they are in the file */
+    uint64_t n_bytes;        /* of the records */
     uint64_t n_records;
-    uint64_t n_dropped;        /* ever, to make room */
-    uint64_t file_bytes;       /* of the file, acknowledged ones included */
-    bool is_rewrite_wanted;    /* the file's end is not to be trusted */
+    uint64_t n_dropped;     /* ever, to make room */
+    uint64_t file_bytes;    /* of the file, acknowledged ones included */
+    bool is_rewrite_wanted; /* the file's end is not to be trusted */
     bool is_writing;
 };
 
@@ -56,10 +56,8 @@ struct outbox_write {
 
 /* Read what a former process left; a torn end is cut off. Blocks: before the loop runs.
  * Fails with FED_E_IO, FED_E_NOMEM. */
-FED_NODISCARD int outbox_open(struct outbox *outbox,
-                              const char *path,
-                              uint64_t bytes_max,
-                              struct fed_err *err);
+FED_NODISCARD int
+outbox_open(struct outbox *outbox, const char *path, uint64_t bytes_max, struct fed_err *err);
 void outbox_close(struct outbox *outbox);
 
 /* Queue one record; takes `json` (malloc'ed) in every case. Fails with FED_E_LIMIT, FED_E_NOMEM. */

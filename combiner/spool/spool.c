@@ -15,6 +15,7 @@
 #include "combiner/spool/log.h"
 #include "combiner/spool/plan_file.h"
 #include "common/base/clock.h"
+#include "common/base/strmap.h"
 #include "common/link/partial.h"
 #include "common/model/checksum.h"
 
@@ -157,7 +158,8 @@ static bool is_partly(const char *name)
 }
 
 /* Remove the files of a folder whose names are wanted. */
-static int sweep(const struct spool *spool, const char *folder, wanted_fn wanted, struct fed_err *err)
+static int
+sweep(const struct spool *spool, const char *folder, wanted_fn wanted, struct fed_err *err)
 {
     char path[FED_PATH_SIZE];
     int rc = fed_path_format(path, err, "%s/%s", spool->folder, folder);
@@ -514,20 +516,11 @@ struct recovery {
     uint8_t sealed_sha256[FED_SHA256_SIZE];
 };
 
-/* A client's later record replaces its earlier one: the plan had dropped it in between. */
 static int recover_admit(struct recovery *recovery, const struct spool_update *update)
 {
     struct spool_round *round = recovery->round;
 
     note_serial(recovery->spool, update->file.serial);
-    for (size_t i = 0; i < round->n_updates; i++) {
-        if (strcmp(round->updates[i].entry.client_id, update->entry.client_id) == 0) {
-            memmove(&round->updates[i], &round->updates[i + 1],
-                    (round->n_updates - i - 1) * sizeof(*round->updates));
-            round->n_updates--;
-            break;
-        }
-    }
     if (round->n_updates == recovery->n_room) {
         const size_t n_room = recovery->n_room == 0 ? 64 : recovery->n_room * 2;
         struct spool_update *grown = realloc(round->updates, n_room * sizeof(*grown));
@@ -553,19 +546,27 @@ static int recover_record(void *arg, const struct log_record *record, struct fed
     return recover_admit(recovery, &record->update) < 0 ? fed_err_set(err, FED_E_NOMEM, "log") : 0;
 }
 
-static void drop_torn_updates(const struct spool *spool, struct spool_round *round)
+/* Keep what is whole; of one client the first, as the collector does. */
+static int keep_whole_updates(const struct spool *spool, struct spool_round *round)
 {
+    struct fed_strmap seen;
     char path[FED_PATH_SIZE];
     size_t n = 0;
+    int rc = 0;
 
-    for (size_t i = 0; i < round->n_updates; i++) {
+    fed_strmap_init(&seen);
+    for (size_t i = 0; i < round->n_updates && rc == 0; i++) {
         const struct spool_update update = round->updates[i];
-        if (spool_path_update(spool, round->plan.round_id, update.file.serial, path, NULL) == 0 &&
+        if (fed_strmap_find(&seen, update.entry.client_id) == NULL &&
+            spool_path_update(spool, round->plan.round_id, update.file.serial, path, NULL) == 0 &&
             is_whole(path, &update.file)) {
+            rc = fed_strmap_put(&seen, update.entry.client_id, round, NULL, NULL);
             round->updates[n++] = update;
         }
     }
+    fed_strmap_deinit(&seen);
     round->n_updates = n;
+    return rc;
 }
 
 static bool is_partial_whole(const struct recovery *recovery)
@@ -608,19 +609,25 @@ static int load_round(const struct spool *spool,
     }
     rc = rc < 0 ? rc : spool_path_round(spool, round_id, "log", path, err);
     rc = rc < 0 ? rc : log_read(path, recover_record, &recovery, err);
+    if (rc == 0 && keep_whole_updates(spool, &round) < 0) {
+        rc = fed_err_set(err, FED_E_NOMEM, "round %s", round_id);
+    }
     if (rc < 0) {
         spool_round_deinit(&round);
         return rc;
     }
-    drop_torn_updates(spool, &round);
     round.is_sealed = is_partial_whole(&recovery);
     *ret_round = round;
     return 0;
 }
 
+/* Round ids are decimal numbers. */
 static int compare_names(const void *a, const void *b)
 {
-    return strcmp(a, b);
+    const size_t size_a = strlen(a);
+    const size_t size_b = strlen(b);
+
+    return size_a != size_b ? (size_a > size_b) - (size_a < size_b) : strcmp(a, b);
 }
 
 int spool_list_rounds(const struct spool *spool,
@@ -664,6 +671,31 @@ int spool_list_rounds(const struct spool *spool,
     *ret_rounds = rounds;
     *ret_n_rounds = n;
     return 0;
+}
+
+void spool_sweep_models(const struct spool *spool,
+                        const struct spool_round *rounds,
+                        size_t n_rounds)
+{
+    char folder[FED_PATH_SIZE];
+    char path[FED_PATH_SIZE];
+    char(*names)[NAME_MAX + 1] = NULL;
+    size_t n_names = 0;
+
+    if (fed_path_format(folder, NULL, "%s/models", spool->folder) < 0 ||
+        list_names(folder, UPLOADS_MAX, &names, &n_names, NULL) < 0) {
+        return;
+    }
+    for (size_t i = 0; i < n_names; i++) {
+        bool is_base = false;
+        for (size_t k = 0; k < n_rounds; k++) {
+            is_base = is_base || strcmp(names[i], rounds[k].plan.base_model_id) == 0;
+        }
+        if (!is_base && fed_path_format(path, NULL, "%s/%s", folder, names[i]) == 0) {
+            (void)unlink(path);
+        }
+    }
+    free(names);
 }
 
 void spool_round_deinit(struct spool_round *round)

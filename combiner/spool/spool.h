@@ -140,6 +140,11 @@ FED_NODISCARD int spool_list_rounds(const struct spool *spool,
                                     struct spool_round **ret_rounds,
                                     size_t *ret_n_rounds,
                                     struct fed_err *err);
+
+/* Remove the models that are no base of these rounds. */
+void spool_sweep_models(const struct spool *spool,
+                        const struct spool_round *rounds,
+                        size_t n_rounds);
 void spool_round_deinit(struct spool_round *round);
 
 #endif /* COMBINER_SPOOL_SPOOL_H */

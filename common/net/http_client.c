@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 
@@ -26,7 +28,8 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
     if (exchange->file != NULL) {
         return fwrite(data, 1, n, exchange->file);
     }
-    if (fed_buf_add(&exchange->response.body, data, n, NULL) < 0) {
+    if (exchange->request->response_max == 0 || /* for the buffer, 0 is no bound */
+        fed_buf_add(&exchange->response.body, data, n, NULL) < 0) {
         exchange->is_too_long = true;
         return 0;
     }
@@ -98,6 +101,16 @@ static void set_up(CURL *curl, struct exchange *exchange)
     (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, exchange->message);
 }
 
+/* Half an answer is none; what is no file of ours (a pipe, a device) stays. */
+static void remove_output(const char *path)
+{
+    struct stat st;
+
+    if (lstat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+        (void)unlink(path);
+    }
+}
+
 static int convert(const struct exchange *exchange, CURLcode code, struct fed_err *err)
 {
     const char *text = exchange->message[0] != '\0' ? exchange->message : curl_easy_strerror(code);
@@ -111,6 +124,12 @@ static int convert(const struct exchange *exchange, CURLcode code, struct fed_er
     }
     if (code == CURLE_ABORTED_BY_CALLBACK) {
         return fed_err_set(err, FED_E_CANCELLED, "cancelled");
+    }
+    if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL) {
+        return fed_err_set(err, FED_E_INVALID, "bad URL '%s'", exchange->request->url);
+    }
+    if (code == CURLE_READ_ERROR && exchange->request->form != NULL) {
+        return fed_err_set(err, FED_E_IO, "cannot read %s", exchange->request->form->file_path);
     }
     if (code == CURLE_WRITE_ERROR) {
         return fed_err_set(err, FED_E_IO, "cannot write %s", exchange->request->output_path);
@@ -190,6 +209,9 @@ int fed_http_run(const struct fed_http_request *request,
     curl_slist_free_all(exchange.headers);
     curl_easy_cleanup(curl);
     if (rc < 0) {
+        if (exchange.file != NULL) {
+            remove_output(request->output_path);
+        }
         fed_http_response_deinit(&exchange.response);
         return rc;
     }

@@ -211,6 +211,9 @@ void fed_rpc_channel_unary(struct fed_rpc_channel *channel,
     struct unary *unary = calloc(1, sizeof(*unary));
     struct fed_rpc_call *call = NULL;
 
+    if (ret_call != NULL) {
+        *ret_call = NULL; /* there is none when it cannot be started */
+    }
     assert(timeout_ms > 0);
     if (unary == NULL) {
         abort(); /* not even the callback could be kept */

@@ -101,6 +101,14 @@ static int refuse(long status, const char *body, const char *path, struct fed_er
     return rc;
 }
 
+static int on_tick(void *arg)
+{
+    const struct api *api = arg;
+
+    api->tick(api->arg);
+    return 0;
+}
+
 /* Send the request, with what all requests have in common. */
 static int exchange(const struct api *api,
                     const char *path,
@@ -108,6 +116,7 @@ static int exchange(const struct api *api,
                     struct fed_http_response *ret_response,
                     struct fed_err *err)
 {
+    struct api copy = *api;
     char url[URL_SIZE];
     int rc = format_url(api, path, url, err);
 
@@ -116,6 +125,8 @@ static int exchange(const struct api *api,
     }
     request->url = url;
     request->cancel_fd = api->cancel_fd;
+    request->is_cancelled = api->tick != NULL ? on_tick : NULL;
+    request->arg = &copy;
     request->response_max = ANSWER_MAX;
     rc = fed_http_run(request, ret_response, err);
     request->url = NULL;
@@ -251,7 +262,7 @@ static int find_prefix(const json_t *rows,
     json_t *row = NULL;
     size_t i = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    json_array_foreach(rows, i, row)
     {
         if (strncmp(row_text(row, id_key), id, strlen(id)) != 0) {
             continue;
@@ -297,10 +308,14 @@ int api_find(const struct api *api,
     if (rc < 0) {
         return rc;
     }
-    if (is_latest && json_array_size(rows) == 0) {
+    if (!is_latest) {
+        return find_prefix(rows, resource, id_key, id, ret_row, err);
+    }
+    if (json_array_size(rows) == 0) {
         return fed_err_set(err, FED_E_NOT_FOUND, "there are no %s yet", resource);
     }
-    return find_prefix(rows, resource, id_key, is_latest ? "" : id, ret_row, err);
+    *ret_row = json_incref(json_array_get(rows, 0));
+    return 0;
 }
 
 int api_live(const struct api *api,

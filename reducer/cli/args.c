@@ -24,7 +24,9 @@ static const struct fed_conf_item *find_item(const struct args_table *tables, co
 static void swap_dashes(char *text, char from, char to)
 {
     for (char *p = text; *p != '\0'; p++) {
-        *p = *p == from ? to : *p;
+        if (*p == from) {
+            *p = to;
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 /* `confed session …`. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,7 +241,7 @@ static void print_left(const struct cmd_call *call, const char *session_id)
     (void)fflush(call->note.file);
 }
 
-/* Follow a session to its end and sum it up. */
+/* Follow a session to its end and sum it up. started_ms is 0 where it was not started here. */
 static int follow_to_end(const struct cmd_call *call,
                          const char *session_id,
                          uint64_t started_ms,
@@ -255,14 +256,16 @@ static int follow_to_end(const struct cmd_call *call,
     if (rc < 0) {
         return rc;
     }
-    follow.validation_ms = 1000 * row_u64(row, "session_config.round_timeout");
     watch_init(&watch, session_id);
     watch_session(&watch, row);
+    follow.validation_ms = watch.round_timeout_ms;
     rc = follow_session(&follow, &watch, err);
     if (rc == 0) {
-        rc = summary_print(call, &watch, fed_clock_mono_ms() - started_ms, err);
+        const uint64_t elapsed_ms =
+            started_ms > 0 ? fed_clock_mono_ms() - started_ms : watch_elapsed_ms(&watch);
+        rc = summary_print(call, &watch, elapsed_ms, err);
     } else if (rc == -FED_E_CANCELLED) {
-        if (interrupt_take(call->api.cancel_fd) == 2) {
+        if (interrupt_take(call->api.cancel_fd) == SIGINT) {
             print_left(call, session_id);
         }
         rc = left_status;
@@ -347,7 +350,6 @@ int cmd_session_watch(const struct cmd_call *call, struct fed_err *err)
 {
     FED_CLEANUP(api_json_free_p) json_t *row = NULL;
     struct cmd_call waiting = *call;
-    const uint64_t started_ms = fed_clock_mono_ms();
     int rc = interrupt_open(false, &waiting.api.cancel_fd, err);
 
     if (rc < 0) {
@@ -355,7 +357,7 @@ int cmd_session_watch(const struct cmd_call *call, struct fed_err *err)
     }
     rc = find_session(&waiting, &row, err);
     if (rc == 0) {
-        rc = follow_to_end(&waiting, row_text(row, "session_id"), started_ms, FED_EXIT_OK, err);
+        rc = follow_to_end(&waiting, row_text(row, "session_id"), 0, FED_EXIT_OK, err);
     }
     (void)close(waiting.api.cancel_fd);
     return rc;

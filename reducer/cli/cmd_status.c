@@ -12,7 +12,7 @@ static size_t count_online(const json_t *rows)
     size_t n = 0;
     size_t i = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    json_array_foreach(rows, i, row)
     {
         n += strcmp(row_text(row, "status"), "online") == 0 ? 1 : 0;
     }
@@ -25,7 +25,7 @@ static size_t count_phase(const json_t *clients, const char *phase)
     size_t n = 0;
     size_t i = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)clients, i, row)
+    json_array_foreach(clients, i, row)
     {
         n += strcmp(row_text(row, "phase"), phase) == 0 ? 1 : 0;
     }
@@ -47,7 +47,7 @@ static void print_session(FILE *file, const json_t *session)
     (void)row_format(session, "status", status);
     (void)fprintf(file, "session    %s%s%s  %s%s  %llu of %llu rounds done, %llu failed\n", id,
                   name[0] == '\0' ? "" : "  ", name, status,
-                  row_is(session, "stopping") ? ", stopping" : "",
+                  row_is(session, "stopping") && strcmp(status, "Started") == 0 ? ", stopping" : "",
                   (unsigned long long)row_u64(session, "rounds_done"),
                   (unsigned long long)row_u64(session, "rounds_total"),
                   (unsigned long long)row_u64(session, "failed_rounds"));
@@ -98,7 +98,7 @@ static void print_live(const struct cmd_call *call, const json_t *live)
                   json_array_size(row_find(live, "combiners")));
     (void)fprintf(file, "clients    %zu online of %zu\n", count_online(row_find(live, "clients")),
                   json_array_size(row_find(live, "clients")));
-    json_array_foreach((json_t *)(uintptr_t)trouble, i, line)
+    json_array_foreach(trouble, i, line)
     {
         const char *value = json_string_value(line);
         (void)fprintf(file, "trouble    %s\n",

@@ -162,6 +162,7 @@ int cmd_up(const struct cmd_call *call, struct fed_err *err)
         settings.data = data;
     }
     settings.is_json = call->is_json;
+    settings.ready_file = call->is_json && settings.n_rounds == 0 ? call->out.file : NULL;
     status = up_run(&settings, programs, self, &call->note, err);
     if (status < 0) {
         return status;

@@ -11,6 +11,7 @@
 int interrupt_open(bool with_children, int *ret_fd, struct fed_err *err)
 {
     sigset_t set;
+    sigset_t blocked;
     int fd;
 
     (void)sigemptyset(&set);
@@ -19,7 +20,9 @@ int interrupt_open(bool with_children, int *ret_fd, struct fed_err *err)
     if (with_children) {
         (void)sigaddset(&set, SIGCHLD);
     }
-    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
+    blocked = set;
+    (void)sigaddset(&blocked, SIGPIPE); /* a reader that went away is no reason to end */
+    if (pthread_sigmask(SIG_BLOCK, &blocked, NULL) != 0) {
         return fed_err_set(err, FED_E_IO, "cannot block signals");
     }
     fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

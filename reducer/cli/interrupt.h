@@ -8,6 +8,7 @@
 #include "common/base/err.h"
 
 /* Block SIGINT, SIGTERM and (with_children) SIGCHLD, and return them by *ret_fd (a signalfd).
+ * SIGPIPE is blocked too.
  * Fails with FED_E_IO. */
 FED_NODISCARD int interrupt_open(bool with_children, int *ret_fd, struct fed_err *err);
 

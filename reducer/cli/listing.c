@@ -16,7 +16,7 @@ static void format_names(const json_t *items, char ret_text[ROW_TEXT_SIZE])
     size_t used = 0;
     size_t i = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)items, i, item)
+    json_array_foreach(items, i, item)
     {
         char name[ROW_TEXT_SIZE];
         const char *text = json_is_string(item) ? json_string_value(item) : row_text(item, "name");
@@ -77,7 +77,7 @@ static int add_rows(struct table *table,
     json_t *row = NULL;
     size_t i_row = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)rows, i_row, row)
+    json_array_foreach(rows, i_row, row)
     {
         char texts[TABLE_COLUMNS_MAX][ROW_TEXT_SIZE];
         const char *cells[TABLE_COLUMNS_MAX];

@@ -9,10 +9,10 @@
 
 json_t *row_find(const json_t *row, const char *path)
 {
-    const json_t *at = row;
+    json_t *at = NULL;
     const char *p = path;
 
-    while (at != NULL && *p != '\0') {
+    while (*p != '\0' && (p == path || at != NULL)) {
         char key[KEY_SIZE];
         const size_t n = strcspn(p, ".");
         if (n >= sizeof(key)) {
@@ -20,11 +20,11 @@ json_t *row_find(const json_t *row, const char *path)
         }
         memcpy(key, p, n);
         key[n] = '\0';
-        at = json_object_get(at, key);
+        at = json_object_get(p == path ? row : at, key);
         p += n;
         p += *p == '.' ? 1 : 0;
     }
-    return (json_t *)(uintptr_t)at; /* as json_object_get() */
+    return at;
 }
 
 const char *row_text(const json_t *row, const char *path)
@@ -92,8 +92,7 @@ const char *row_format_ms(uint64_t ms, char *ret_text, size_t text_size)
     if (ms < 1000) {
         (void)snprintf(ret_text, text_size, "%llu ms", (unsigned long long)ms);
     } else if (s < 120) {
-        (void)snprintf(ret_text, text_size, "%llu.%llu s", s,
-                       (unsigned long long)(ms % 1000) / 100);
+        (void)snprintf(ret_text, text_size, "%.1f s", (double)ms / 1000.0);
     } else if (s < 7200) {
         (void)snprintf(ret_text, text_size, "%llu min %llu s", s / 60, s % 60);
     } else {
@@ -124,7 +123,7 @@ static bool ends_with(const char *text, const char *end)
 
 bool row_metric(const json_t *validation, const char *word, double *ret_value)
 {
-    const json_t *data = json_object_get(validation, "data");
+    json_t *data = json_object_get(validation, "data");
     json_t *parsed = NULL;
     const char *key = NULL;
     json_t *value = NULL;
@@ -134,7 +133,7 @@ bool row_metric(const json_t *validation, const char *word, double *ret_value)
         parsed = json_loads(json_string_value(data), 0, NULL);
         data = parsed;
     }
-    json_object_foreach((json_t *)(uintptr_t)data, key, value)
+    json_object_foreach(data, key, value)
     {
         const bool is_best = strncmp(key, "test_", 5) == 0;
         if (json_is_number(value) && ends_with(key, word) && (!is_found || is_best)) {

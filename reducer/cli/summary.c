@@ -132,7 +132,7 @@ static int print_validations(const struct cmd_call *call, const char *model_id, 
         format_accuracy(has_accuracy, value, accuracy);
         rc = rc < 0 ? rc : table_add(&table, cells, err);
     }
-    (void)fprintf(call->out.file, "\nThe last model, validated by each client on its own data\n");
+    (void)fprintf(call->out.file, "\nThe last model, as each client validated it\n");
     rc = rc < 0 ? rc : print_table(&call->out, &table, err);
     table_deinit(&table);
     return rc;
@@ -144,7 +144,7 @@ static size_t count_online(const json_t *rows)
     size_t n = 0;
     size_t i = 0;
 
-    json_array_foreach((json_t *)(uintptr_t)rows, i, row)
+    json_array_foreach(rows, i, row)
     {
         n += strcmp(row_text(row, "status"), "online") == 0 ? 1 : 0;
     }

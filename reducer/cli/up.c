@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "common/base/clock.h"
 #include "common/conf/conf.h"
 #include "reducer/cli/interrupt.h"
@@ -22,9 +24,6 @@
 
 #define DRAIN_MS    12000U /* the daemons' own limit is 10 s */
 #define FAILURES_ON 5U     /* deaths in a row before the first readiness that end the start */
-
-#define FOR_EACH_PART(part, up) \
-    for (struct up_part *part = (up)->parts; part != (up)->parts + (up)->n_parts; part++)
 
 static void say(const struct up *up, const char *text)
 {
@@ -36,8 +35,8 @@ static size_t count_running(const struct up *up, enum up_role role)
 {
     size_t n = 0;
 
-    FOR_EACH_PART(part, up)
-    {
+    for (size_t i = 0; i < up->n_parts; i++) {
+        struct up_part *part = &up->parts[i];
         n += part->role == role && child_is_running(&part->child) ? 1 : 0;
     }
     return n;
@@ -45,8 +44,8 @@ static size_t count_running(const struct up *up, enum up_role role)
 
 static bool are_ready(const struct up *up, enum up_role role)
 {
-    FOR_EACH_PART(part, up)
-    {
+    for (size_t i = 0; i < up->n_parts; i++) {
+        struct up_part *part = &up->parts[i];
         if (part->role == role && part->child.state != CHILD_READY) {
             return false;
         }
@@ -61,8 +60,8 @@ static void stop_role(struct up *up, enum up_role role, uint64_t now_ms)
     up->role = role;
     up->due_ms = now_ms + DRAIN_MS;
     up->was_killed = false;
-    FOR_EACH_PART(part, up)
-    {
+    for (size_t i = 0; i < up->n_parts; i++) {
+        struct up_part *part = &up->parts[i];
         if (part->role == role) {
             child_signal(&part->child, SIGTERM);
         }
@@ -76,7 +75,7 @@ static void begin_stop(struct up *up, int status, uint64_t now_ms)
     if (up->phase >= UP_STOPPING) {
         return;
     }
-    (void)snprintf(line, sizeof(line), "stopping %zu clients, %zu combiners and the reducer",
+    (void)snprintf(line, sizeof(line), "stopping: clients %zu, combiners %zu, the reducer",
                    count_running(up, UP_CLIENT), count_running(up, UP_COMBINER));
     say(up, line);
     up->phase = UP_STOPPING;
@@ -100,8 +99,8 @@ static void step_stop(struct up *up, uint64_t now_ms)
         }
     }
     if (up->phase == UP_STOPPING && now_ms >= up->due_ms && !up->was_killed) {
-        FOR_EACH_PART(part, up)
-        {
+        for (size_t i = 0; i < up->n_parts; i++) {
+            struct up_part *part = &up->parts[i];
             if (part->role == up->role && child_is_running(&part->child)) {
                 char line[CHILD_NAME_SIZE + 64];
                 (void)snprintf(line, sizeof(line), "%s did not end within %u s: killed",
@@ -133,8 +132,8 @@ static void start_part(struct up *up, struct up_part *part, uint64_t now_ms)
 static void start_role(struct up *up, enum up_role role, uint64_t now_ms)
 {
     up->role = role;
-    FOR_EACH_PART(part, up)
-    {
+    for (size_t i = 0; i < up->n_parts; i++) {
+        struct up_part *part = &up->parts[i];
         if (part->role == role && up->phase == UP_STARTING) {
             start_part(up, part, now_ms);
         }
@@ -146,14 +145,33 @@ static void print_addresses(const struct up *up)
     FILE *file = up->term->file;
 
     (void)fprintf(file, "reducer     http://%s  (combiners dial %s)\n", up->http, up->rpc);
-    FOR_EACH_PART(part, up)
-    {
+    for (size_t i = 0; i < up->n_parts; i++) {
+        struct up_part *part = &up->parts[i];
         if (part->role == UP_COMBINER) {
             (void)fprintf(file, "%-10s  %s\n", part->child.name, part->address);
         }
     }
     (void)fprintf(file, "clients     %llu, attached\nstate       %s  (logs in %s/logs)\n",
                   (unsigned long long)up->settings->n_clients, up->dir, up->dir);
+}
+
+/* The same for scripts. */
+static void print_ready(const struct up *up)
+{
+    json_t *combiners = json_array();
+    json_t *json =
+        json_pack("{s:s, s:s, s:o, s:I, s:s}", "http", up->http, "rpc", up->rpc, "combiners",
+                  combiners, "clients", (json_int_t)up->settings->n_clients, "dir", up->dir);
+
+    for (size_t i = 0; i < up->n_parts; i++) {
+        if (up->parts[i].role == UP_COMBINER) {
+            (void)json_array_append_new(combiners, json_string(up->parts[i].address));
+        }
+    }
+    (void)json_dumpf(json, up->settings->ready_file, JSON_COMPACT);
+    (void)fprintf(up->settings->ready_file, "\n");
+    (void)fflush(up->settings->ready_file);
+    json_decref(json);
 }
 
 static void print_next(const struct up *up)
@@ -181,14 +199,17 @@ static void finish_start(struct up *up, uint64_t now_ms)
     (void)fprintf(file, "ready after %s\n",
                   row_format_ms(now_ms - up->started_ms, time, sizeof(time)));
     (void)fflush(file);
+    if (up->settings->ready_file != NULL) {
+        print_ready(up);
+    }
     if (up->settings->n_rounds == 0) {
         print_next(up);
         return;
     }
     (void)fprintf(file, "\n");
     (void)fflush(file);
-    FOR_EACH_PART(part, up)
-    {
+    for (size_t i = 0; i < up->n_parts; i++) {
+        struct up_part *part = &up->parts[i];
         if (part->role == UP_SESSION) {
             start_part(up, part, now_ms);
         }
@@ -205,8 +226,8 @@ static void step_start(struct up *up, uint64_t now_ms)
         }
     }
     if (up->phase == UP_STARTING && now_ms >= up->due_ms) {
-        FOR_EACH_PART(part, up)
-        {
+        for (size_t i = 0; i < up->n_parts; i++) {
+            struct up_part *part = &up->parts[i];
             if (part->role == up->role && part->child.state != CHILD_READY) {
                 up_print_tail(up, &part->child);
                 (void)!fed_err_set(up->failure, FED_E_CONFLICT, "%s was not ready within %llu s",
@@ -236,29 +257,53 @@ static void end_session(struct up *up, struct up_part *part, uint64_t now_ms)
     }
 }
 
+/* Before it was ever ready: will it get ready when it is started again? Not when it ended by itself
+ * and says why (settings, data, a port in use), unless it only could not reach its peer. */
+static bool is_hopeless(const struct up_part *part)
+{
+    const int status = part->child.status;
+
+    return !part->was_ready && (part->child.n_deaths >= FAILURES_ON ||
+                                (WIFEXITED(status) && WEXITSTATUS(status) != FED_EXIT_UNREACHABLE));
+}
+
+/* A port that was free a moment ago is not: take another, once. */
+static bool change_http(struct up *up, const struct up_part *part)
+{
+    if (part->role != UP_REDUCER || part->was_ready || !up->is_http_ours) {
+        return false;
+    }
+    up->is_http_ours = false;
+    (void)snprintf(up->http, sizeof(up->http), "127.0.0.1:0");
+    return true;
+}
+
+static void say_end(const struct up *up, const struct child *child, const char *status)
+{
+    const bool is_asked = WIFSIGNALED(child->status) && WTERMSIG(child->status) == SIGTERM;
+
+    if (child->status != 0 && !is_asked && !up->was_killed) {
+        (void)fprintf(up->term->file, "%s ended with %s, see %s\n", child->name, status,
+                      child->log_path);
+        (void)fflush(up->term->file);
+    }
+}
+
 static void mourn(struct up *up, struct up_part *part, uint64_t now_ms)
 {
     struct child *child = &part->child;
     char status[32];
 
     (void)child_format_status(child, status, sizeof(status));
-    if (up->phase >= UP_STOPPING) {
-        if (child->status != 0 && part->role != UP_SESSION && !up->was_killed) {
-            (void)fprintf(up->term->file, "%s ended with %s, see %s\n", child->name, status,
-                          child->log_path);
-            (void)fflush(up->term->file);
-        }
-        return;
-    }
     if (part->role == UP_SESSION) {
         end_session(up, part, now_ms);
         return;
     }
-    if (part->role == UP_REDUCER && up->is_http_ours && !part->was_ready) {
-        (void)snprintf(up->http, sizeof(up->http), "127.0.0.1:0"); /* somebody was quicker */
-    } else if (!part->was_ready &&
-               (child->n_deaths >= FAILURES_ON ||
-                (WIFEXITED(child->status) && WEXITSTATUS(child->status) == FED_EXIT_USAGE))) {
+    if (up->phase >= UP_STOPPING) {
+        say_end(up, child, status);
+        return;
+    }
+    if (!change_http(up, part) && is_hopeless(part)) {
         up_print_tail(up, child);
         (void)!fed_err_set(up->failure, FED_E_CONFLICT, "%s ends with %s before it is ready",
                            child->name, status);
@@ -272,8 +317,8 @@ static void mourn(struct up *up, struct up_part *part, uint64_t now_ms)
 
 static void reap(struct up *up, uint64_t now_ms)
 {
-    FOR_EACH_PART(part, up)
-    {
+    for (size_t i = 0; i < up->n_parts; i++) {
+        struct up_part *part = &up->parts[i];
         if (child_reap(&part->child, now_ms)) {
             mourn(up, part, now_ms);
         }
@@ -282,8 +327,8 @@ static void reap(struct up *up, uint64_t now_ms)
 
 static void restart(struct up *up, uint64_t now_ms)
 {
-    FOR_EACH_PART(part, up)
-    {
+    for (size_t i = 0; i < up->n_parts; i++) {
+        struct up_part *part = &up->parts[i];
         if (up->phase < UP_STOPPING && part->child.state == CHILD_ENDED &&
             part->child.due_ms <= now_ms) {
             start_part(up, part, now_ms);
@@ -295,8 +340,8 @@ static void restart(struct up *up, uint64_t now_ms)
 
 static void look_ready(struct up *up, uint64_t now_ms)
 {
-    FOR_EACH_PART(part, up)
-    {
+    for (size_t i = 0; i < up->n_parts; i++) {
+        struct up_part *part = &up->parts[i];
         if (!child_look(&part->child)) {
             continue;
         }
@@ -337,8 +382,8 @@ static int wait_ms(const struct up *up, uint64_t now_ms)
 {
     uint64_t due_ms = up->due_ms;
 
-    FOR_EACH_PART(part, up)
-    {
+    for (size_t i = 0; i < up->n_parts; i++) {
+        struct up_part *part = &up->parts[i];
         if (part->child.state == CHILD_ENDED && up->phase < UP_STOPPING &&
             part->child.due_ms < due_ms) {
             due_ms = part->child.due_ms;

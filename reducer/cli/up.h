@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "common/base/err.h"
 #include "reducer/cli/term.h"
@@ -46,6 +47,7 @@ struct up_settings {
     bool is_fresh;           /* without the state of former times */
     bool is_kept;            /* stay after the session */
     bool is_json;            /* the session's result comes as JSON, in DIR/run/session.out */
+    FILE *ready_file;        /* where one JSON object goes when everything is ready; or NULL */
 };
 
 /* Run it to its end. `programs` is the folder of confed-reducer and the others, `self` this

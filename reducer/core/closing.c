@@ -233,6 +233,11 @@ static bool is_asked(const struct federation *fed,
     return fed->session.n_client_ids == 0;
 }
 
+static uint32_t max_count(uint32_t a, size_t b)
+{
+    return b > a ? (uint32_t)b : a;
+}
+
 void closing_send_validate(struct federation *fed, const struct roster_combiner *combiner)
 {
     struct federation_action *action = NULL;
@@ -241,9 +246,12 @@ void closing_send_validate(struct federation *fed, const struct roster_combiner 
     size_t cursor = 0;
 
     if (combiner->link == 0 || fed->validation.model_id[0] == '\0' ||
+        strcmp(fed->base.model_id, fed->validation.model_id) != 0 || /* being read: later */
         (action = federation_push(fed, FEDERATION_SEND)) == NULL) {
         return;
     }
+    fed->validation.n_asked =
+        max_count(fed->validation.n_asked, planning_count_candidates(fed, &fed->session));
     action->link = combiner->link;
     action->down.type = FED_DOWN_VALIDATE;
     validate = &action->down.validate;
@@ -265,19 +273,24 @@ void closing_send_validate(struct federation *fed, const struct roster_combiner 
     }
 }
 
-static void begin_validation(struct federation *fed)
+void closing_send_validates(struct federation *fed)
 {
     const struct roster_combiner *combiner;
     size_t cursor = 0;
 
+    while ((combiner = fed_strmap_next(&fed->roster.combiners, &cursor, NULL)) != NULL) {
+        closing_send_validate(fed, combiner);
+    }
+}
+
+static void begin_validation(struct federation *fed)
+{
     fed_id_copy(fed->validation.model_id, fed->round->model_id);
     memcpy(fed->validation.round_id, fed->round->round_id, FED_ROUND_ID_SIZE);
     fed->validation.n_received = 0;
     fed->validation.n_asked = (uint32_t)planning_count_candidates(fed, &fed->session);
     fed_strmap_deinit(&fed->validated);
-    while ((combiner = fed_strmap_next(&fed->roster.combiners, &cursor, NULL)) != NULL) {
-        closing_send_validate(fed, combiner);
-    }
+    closing_send_validates(fed);
 }
 
 void closing_derived(struct federation *fed, uint64_t now_ms)

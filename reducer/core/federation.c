@@ -530,9 +530,15 @@ enum fed_verdict federation_partial(struct federation *fed,
 
     ret_detail[0] = '\0';
     if (is_ours(fed, partial->round_id)) {
-        verdict =
-            round_take_partial(fed->round, partial->combiner_id, partial->plan_seq, partial->sha256,
-                               &partial->entries, partial->n_entries, partial->token, ret_detail);
+        const struct round_partial arrived = {
+            .combiner_id = partial->combiner_id,
+            .plan_seq = partial->plan_seq,
+            .sha256 = partial->sha256,
+            .entries = &partial->entries,
+            .n_entries = partial->n_entries,
+            .token = partial->token,
+        };
+        verdict = round_take_partial(fed->round, &arrived, ret_detail);
         if (verdict == FED_VERDICT_OVER) {
             verdict = FED_VERDICT_STALE; /* until its row is written the round may come again */
         }
@@ -560,6 +566,7 @@ void federation_base_loaded(struct federation *fed, struct federation_base *base
     federation_base_deinit(&fed->base);
     fed->base = *base;
     *base = (struct federation_base){0};
+    closing_send_validates(fed); /* of a resumed session: who attached before this was read */
     look(fed, now_ms);
 }
 
@@ -692,6 +699,11 @@ const struct federation_base *federation_get_base(const struct federation *fed)
 uint64_t federation_get_next_round_id(const struct federation *fed)
 {
     return fed->next_round_id;
+}
+
+bool federation_is_over(const struct federation *fed, const char *round_id)
+{
+    return !is_ours(fed, round_id);
 }
 
 uint64_t federation_get_change(const struct federation *fed)

@@ -228,6 +228,9 @@ uint64_t federation_get_next_round_id(const struct federation *federation);
 uint64_t federation_get_change(const struct federation *federation); /* grows with every change */
 bool federation_is_terminated(const struct federation *federation);
 
+/* Is this round over for good: another one's, or its last row is written? */
+bool federation_is_over(const struct federation *federation, const char *round_id);
+
 /* One line for people: what is waited for, and how long still. */
 void federation_format_wait(const struct federation *federation,
                             uint64_t now_ms,

@@ -160,8 +160,8 @@ static void list_refused(struct round *round, const struct fed_refused *refused)
 }
 
 /* Does it say that the client has done its task for this round, badly? An update of another round,
- * or a second one, says nothing of that; nor does one that came to a combiner before the plan that
- * gave it the client. */
+ * or a second one, says nothing of that; nor does one that came to its new combiner before the plan
+ * that asks it there. */
 static bool is_answer(enum fed_refusal reason)
 {
     return reason != FED_REFUSAL_LATE && reason != FED_REFUSAL_OTHER_ROUND &&
@@ -225,7 +225,7 @@ static uint64_t patience_ends(const struct round_part *part,
         return until;
     }
     if (combiner->link == 0) {
-        /* It comes back, and its clients after it; or they look for another one. */
+        /* Gone or restarting, nobody can tell: its clients may come back to it or elsewhere. */
         return later(until, combiner->down_since_ms +
                                 later(patience->combiner_grace_ms, patience->reattach_grace_ms));
     }
@@ -336,43 +336,38 @@ void round_fence_part(struct round_part *part)
     part->fenced_plan_seq = part->plan_seq;
 }
 
-enum fed_verdict round_take_partial(struct round *round,
-                                    const char *combiner_id,
-                                    uint64_t plan_seq,
-                                    const uint8_t sha256[FED_SHA256_SIZE],
-                                    struct fed_entry **entries,
-                                    size_t n_entries,
-                                    uint64_t token,
-                                    char *ret_detail)
+enum fed_verdict
+round_take_partial(struct round *round, const struct round_partial *partial, char *ret_detail)
 {
-    struct round_part *part = round_find_part(round, combiner_id);
+    struct round_part *part = round_find_part(round, partial->combiner_id);
 
     ret_detail[0] = '\0';
     if (states[round->state].next == 0) {
         return FED_VERDICT_OVER;
     }
-    if (part == NULL || plan_seq != part->plan_seq || plan_seq <= part->fenced_plan_seq ||
-        part->state == PART_FENCED || round->state != ROUND_CLOSING) {
+    if (part == NULL || partial->plan_seq != part->plan_seq ||
+        partial->plan_seq <= part->fenced_plan_seq || part->state == PART_FENCED ||
+        round->state != ROUND_CLOSING) {
         (void)snprintf(ret_detail, FED_LINK_DETAIL_SIZE, "plan %llu is not awaited",
-                       (unsigned long long)plan_seq);
+                       (unsigned long long)partial->plan_seq);
         return FED_VERDICT_STALE;
     }
     if (part->state != PART_WAITING) {
-        return memcmp(part->sha256, sha256, FED_SHA256_SIZE) == 0 ? FED_VERDICT_DUPLICATE
-                                                                  : FED_VERDICT_STALE;
+        return memcmp(part->sha256, partial->sha256, FED_SHA256_SIZE) == 0 ? FED_VERDICT_DUPLICATE
+                                                                           : FED_VERDICT_STALE;
     }
-    if (!check_entries(round, part, *entries, n_entries, ret_detail)) {
+    if (!check_entries(round, part, *partial->entries, partial->n_entries, ret_detail)) {
         if (++part->n_corrupt >= ROUND_CORRUPT_MAX) {
             round_fence_part(part);
         }
         return FED_VERDICT_CORRUPT;
     }
-    part->entries = *entries;
-    *entries = NULL;
-    part->n_entries = n_entries;
-    part->token = token;
+    part->entries = *partial->entries;
+    *partial->entries = NULL;
+    part->n_entries = partial->n_entries;
+    part->token = partial->token;
     part->state = PART_ADDING;
-    memcpy(part->sha256, sha256, FED_SHA256_SIZE);
+    memcpy(part->sha256, partial->sha256, FED_SHA256_SIZE);
     return FED_VERDICT_ACCEPTED;
 }
 

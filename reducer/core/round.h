@@ -156,17 +156,20 @@ bool round_is_answered(const struct round *round,
                        uint64_t now_ms,
                        uint64_t *ret_look_ms);
 
-/* Judge a partial sum that has arrived whole and whose hash held. On FED_VERDICT_ACCEPTED the
- * entries (taken over, set to NULL at the caller) belong to the part, which is ADDING under
- * `token`. `detail` (FED_LINK_DETAIL_SIZE) says why not. */
-enum fed_verdict round_take_partial(struct round *round,
-                                    const char *combiner_id,
-                                    uint64_t plan_seq,
-                                    const uint8_t sha256[FED_SHA256_SIZE],
-                                    struct fed_entry **entries,
-                                    size_t n_entries,
-                                    uint64_t token,
-                                    char *ret_detail);
+/* A partial sum that has arrived whole and whose hash held. */
+struct round_partial {
+    const char *combiner_id;
+    uint64_t plan_seq;
+    const uint8_t *sha256;      /* (FED_SHA256_SIZE,) */
+    struct fed_entry **entries; /* (n_entries,) taken over, and set to NULL, when ACCEPTED */
+    size_t n_entries;
+    uint64_t token;
+};
+
+/* Judge it. On FED_VERDICT_ACCEPTED its entries belong to the part, which is ADDING under its
+ * token. `ret_detail` (FED_LINK_DETAIL_SIZE) says why not. */
+enum fed_verdict
+round_take_partial(struct round *round, const struct round_partial *partial, char *ret_detail);
 
 /* Its sums have been added. */
 void round_partial_added(struct round *round, uint64_t token);

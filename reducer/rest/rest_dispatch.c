@@ -12,6 +12,7 @@ struct rest_dispatch {
     struct host *host;
     struct fed_loop *loop; /* run by `thread` */
     pthread_t thread;
+    bool is_running; /* the thread; the owner's */
     struct fed_workers *workers;
     struct fed_event close_event;
     struct fed_list polls; /* loop: long polls the host has */
@@ -173,27 +174,9 @@ void rest_dispatch_run(struct rest_dispatch *dispatch, struct rest_task *task)
     submit_step(task, task->step);
 }
 
-static void on_chore_done(void *arg)
+struct fed_loop *rest_dispatch_loop(struct rest_dispatch *dispatch)
 {
-    struct rest_chore *chore = arg;
-    struct rest_dispatch *dispatch = chore->dispatch;
-
-    chore->done(chore->arg);
-    leave(dispatch);
-}
-
-static void run_chore(void *arg)
-{
-    struct rest_chore *chore = arg;
-
-    chore->work(chore->arg);
-}
-
-void rest_dispatch_chore(struct rest_dispatch *dispatch, struct rest_chore *chore)
-{
-    chore->dispatch = dispatch;
-    fed_job_init(&chore->job, run_chore, on_chore_done, chore);
-    fed_workers_submit(dispatch->workers, NULL, &chore->job);
+    return dispatch->loop;
 }
 
 /* -- life ------------------------------------------------------------------------------------- */
@@ -258,6 +241,7 @@ int rest_dispatch_new(struct host *host,
         destroy(dispatch);
         return rc;
     }
+    dispatch->is_running = true;
     *ret_dispatch = dispatch;
     return 0;
 }
@@ -285,11 +269,19 @@ void rest_dispatch_drain(struct rest_dispatch *dispatch)
     (void)pthread_mutex_unlock(&dispatch->synced.lock);
 }
 
+void rest_dispatch_stop(struct rest_dispatch *dispatch)
+{
+    if (dispatch != NULL && dispatch->is_running) {
+        fed_loop_stop(dispatch->loop);
+        (void)pthread_join(dispatch->thread, NULL);
+        dispatch->is_running = false;
+    }
+}
+
 struct rest_dispatch *rest_dispatch_free(struct rest_dispatch *dispatch)
 {
     if (dispatch != NULL) {
-        fed_loop_stop(dispatch->loop);
-        (void)pthread_join(dispatch->thread, NULL);
+        rest_dispatch_stop(dispatch);
         destroy(dispatch);
     }
     return NULL;

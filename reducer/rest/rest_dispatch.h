@@ -38,21 +38,14 @@ FED_NODISCARD int rest_dispatch_new(struct host *host,
                                     struct fed_err *err);
 
 /* Take part: every suspended connection is counted in, so that the end can wait for it. False when
- * closing. rest_dispatch_run() and rest_dispatch_job() need it, and leave by themselves. */
+ * closing. rest_dispatch_run() needs it, and leaves by itself. */
 bool rest_dispatch_enter(struct rest_dispatch *dispatch);
 
 /* Work on a request until it is answered. The caller fills in the task's first four fields. */
 void rest_dispatch_run(struct rest_dispatch *dispatch, struct rest_task *task);
 
-/* A blocking piece of work beside the handlers, and then `done` on the loop. */
-struct rest_chore {
-    void (*work)(void *arg);
-    void (*done)(void *arg);
-    void *arg;
-    struct rest_dispatch *dispatch;
-    struct fed_job job;
-};
-void rest_dispatch_chore(struct rest_dispatch *dispatch, struct rest_chore *chore);
+/* The loop that done() is called on. */
+struct fed_loop *rest_dispatch_loop(struct rest_dispatch *dispatch);
 
 /* Nobody enters any more; long polls that are out are answered 503 at once. Idempotent. Returns
  * false when it was closed already. */
@@ -61,6 +54,8 @@ bool rest_dispatch_close(struct rest_dispatch *dispatch);
 /* After close: wait until all have left. */
 void rest_dispatch_drain(struct rest_dispatch *dispatch);
 
-struct rest_dispatch *rest_dispatch_free(struct rest_dispatch *dispatch); /* drained; or NULL */
+/* End the loop: its timers run no more. After that, free. Both accept NULL. */
+void rest_dispatch_stop(struct rest_dispatch *dispatch);
+struct rest_dispatch *rest_dispatch_free(struct rest_dispatch *dispatch);
 
 #endif /* REDUCER_REST_REST_DISPATCH_H */

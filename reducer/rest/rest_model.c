@@ -11,7 +11,7 @@
 #include "reducer/rest/rest_package.h"
 
 #define PARAMETERS_MAX   (1U << 22) /* scalars told as JSON */
-#define TEXT_BLOCK       (64U * 1024U)
+#define TEXT_BLOCK       (64UL * 1024UL)
 #define WRITE_ATTEMPTS_N 5
 
 /* -- upload ----------------------------------------------------------------------------------- */
@@ -201,23 +201,16 @@ static int check_exists(const struct rest_request *request, struct fed_err *err)
 
 int rest_model_download(struct rest_request *request, struct fed_err *err)
 {
-    struct rest_answer *answer = &request->answer;
     int rc = check_exists(request, err);
 
     if (rc == STORE_NOT_FOUND) {
         return rest_refuse_missing(request, err);
     }
     if (rc == 0) {
-        rc = blob_stat(request->shared->host->blobs, request->id, &answer->size_bytes, err);
+        rc = rest_answer_blob(request, request->id, "application/octet-stream", request->id, err);
     }
     if (rc == BLOB_NOT_FOUND) {
         return rest_refuse(request, 404, "not_found", err, "The model's file is not in the store");
-    }
-    if (rc == 0) {
-        answer->status = 200;
-        answer->type = "application/octet-stream";
-        (void)snprintf(answer->blob, sizeof(answer->blob), "%s", request->id);
-        (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s", request->id);
     }
     return rc;
 }
@@ -325,22 +318,6 @@ static int write_model(struct writer *writer, struct fed_npz *npz, struct fed_er
     return rc < 0 ? rc : flush(writer, err);
 }
 
-/* An unlinked file in the place where uploads wait. */
-static int make_file(struct rest_request *request, int *ret_fd, struct fed_err *err)
-{
-    struct rest_upload file = {.fd = -1};
-    const int rc = rest_upload_begin(&file, request->shared->temp_dir, "", err);
-
-    file.hash = fed_sha256_free(file.hash);
-    if (rc < 0 && file.fd >= 0) {
-        (void)close(file.fd);
-    }
-    if (rc == 0) {
-        *ret_fd = file.fd;
-    }
-    return rc;
-}
-
 static uint64_t largest_tensor(const struct fed_layout *layout)
 {
     uint64_t n = 1;
@@ -368,7 +345,7 @@ static int answer_values(struct rest_request *request, const char *path, struct 
                            PARAMETERS_MAX);
     }
     if (rc == 0) {
-        rc = make_file(request, &request->answer.fd, err);
+        rc = rest_temp_open(request->shared->temp_dir, &request->answer.fd, err);
     }
     if (rc < 0) {
         return rc;
@@ -382,35 +359,13 @@ static int answer_values(struct rest_request *request, const char *path, struct 
     fed_buf_deinit(&writer.buf);
     request->answer.status = 200;
     request->answer.size_bytes = (uint64_t)lseek(writer.fd, 0, SEEK_END);
-    if (rc < 0) {
-        (void)close(request->answer.fd);
-        request->answer.fd = -1;
-    }
-    return rc;
-}
-
-static int copy_blob(struct rest_request *request, int fd, struct fed_err *err)
-{
-    uint8_t *block = malloc(TEXT_BLOCK);
-    uint64_t offset = 0;
-    size_t n = TEXT_BLOCK;
-    int rc = block == NULL ? fed_err_set(err, FED_E_NOMEM, "parameters") : 0;
-
-    while (rc == 0 && n == TEXT_BLOCK) {
-        rc = blob_read(request->shared->host->blobs, request->id, offset, block, TEXT_BLOCK, &n,
-                       err);
-        if (rc == 0) {
-            rc = fed_file_write(fd, block, n, err);
-            offset += n;
-        }
-    }
-    free(block);
     return rc;
 }
 
 int rest_model_parameters(struct rest_request *request, struct fed_err *err)
 {
     char path[40];
+    uint64_t size;
     int fd = -1;
     int rc = check_exists(request, err);
 
@@ -418,18 +373,16 @@ int rest_model_parameters(struct rest_request *request, struct fed_err *err)
         return rest_refuse_missing(request, err);
     }
     if (rc == 0) {
-        rc = make_file(request, &fd, err);
+        rc = rest_blobs_open(&request->shared->blobs, request->id, &fd, &size, err);
+    }
+    if (rc == BLOB_NOT_FOUND) {
+        return rest_refuse(request, 404, "not_found", err, "The model's file is not in the store");
     }
     if (rc < 0) {
         return rc;
     }
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    rc = copy_blob(request, fd, err);
-    if (rc == BLOB_NOT_FOUND) {
-        rc = rest_refuse(request, 404, "not_found", err, "The model's file is not in the store");
-    } else if (rc == 0) {
-        rc = answer_values(request, path, err);
-    }
+    rc = answer_values(request, path, err);
     (void)close(fd);
     return rc;
 }

@@ -12,6 +12,7 @@
 #include "reducer/rest/handlers.h"
 #include "reducer/rest/rest_json.h"
 
+#define TEXT_MAX     1024U /* bytes of a name, of a description */
 #define PACKAGE_TYPE "application/x-tar"
 
 static struct store *store_of(const struct rest_request *request)
@@ -127,9 +128,9 @@ static int form_text(const struct rest_request *request,
     const char *text = rest_texts_find(&request->form, name);
 
     *ret_text = text == NULL ? "" : text;
-    if (strlen(*ret_text) > REST_NAME_MAX * 4) {
+    if (strlen(*ret_text) > TEXT_MAX) {
         return fed_err_set(err, FED_E_INVALID, "%s must be a text of at most %u bytes", name,
-                           REST_NAME_MAX * 4);
+                           TEXT_MAX);
     }
     return 0;
 }
@@ -303,7 +304,6 @@ static int load_wanted(struct rest_request *request, json_t **ret_document, stru
 
 int rest_package_download(struct rest_request *request, struct fed_err *err)
 {
-    struct rest_answer *answer = &request->answer;
     json_t *document = NULL;
     const char *key;
     int rc = load_wanted(request, &document, err);
@@ -315,14 +315,9 @@ int rest_package_download(struct rest_request *request, struct fed_err *err)
         return rc;
     }
     key = json_string_value(json_object_get(document, "storage_file_name"));
-    rc = blob_stat(request->shared->host->blobs, key, &answer->size_bytes, err);
+    rc = rest_answer_blob(request, key, PACKAGE_TYPE, key, err);
     if (rc == BLOB_NOT_FOUND) {
         rc = rest_refuse(request, 404, "not_found", err, "The package's file is not in the store");
-    } else if (rc == 0) {
-        answer->status = 200;
-        answer->type = PACKAGE_TYPE;
-        (void)snprintf(answer->blob, sizeof(answer->blob), "%s", key);
-        (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s", key);
     }
     json_decref(document);
     return rc;

@@ -9,6 +9,9 @@
 #include "common/base/file.h"
 #include "reducer/rest/rest_json.h"
 
+#define VALUES_MAX 20000U
+#define SPILL_MIN  (256UL * 1024UL) /* bytes */
+
 void rest_request_init(struct rest_request *request, struct rest_shared *shared, size_t body_max)
 {
     *request = (struct rest_request){.shared = shared};
@@ -88,7 +91,7 @@ int rest_texts_add(struct rest_texts *texts,
         }
     }
     if (piece_size > REST_FORM_MAX - texts->size) {
-        return fed_err_set(err, FED_E_INVALID, "arguments of more than %u bytes", REST_FORM_MAX);
+        return fed_err_set(err, FED_E_INVALID, "arguments of more than %lu bytes", REST_FORM_MAX);
     }
     used = strlen(texts->items[texts->n - 1].value);
     value = realloc(texts->items[texts->n - 1].value, used + piece_size + 1);
@@ -114,6 +117,25 @@ const char *rest_texts_find(const struct rest_texts *texts, const char *name)
     return NULL;
 }
 
+/* Values in a JSON text: a million of them would be forty times its bytes in memory. */
+static size_t count_values(const struct fed_buf *body)
+{
+    bool is_text = false;
+    size_t n = 1;
+
+    for (size_t i = 0; i < body->size; i++) {
+        const uint8_t c = body->data[i];
+        if (is_text && c == '\\') {
+            i++;
+        } else if (c == '"') {
+            is_text = !is_text;
+        } else if (!is_text && (c == ',' || c == '[' || c == '{')) {
+            n++;
+        }
+    }
+    return n;
+}
+
 int rest_request_json(struct rest_request *request,
                       bool is_optional,
                       json_t **ret_object,
@@ -124,6 +146,9 @@ int rest_request_json(struct rest_request *request,
     if (request->json == NULL && request->body.size == 0 && is_optional) {
         request->json = json_object();
     } else if (request->json == NULL) {
+        if (count_values(&request->body) > VALUES_MAX) {
+            return fed_err_set(err, FED_E_INVALID, "the body has more than %u values", VALUES_MAX);
+        }
         request->json = json_loadb((const char *)request->body.data, request->body.size, 0, &error);
         if (request->json == NULL) {
             return request->body.size == 0
@@ -146,17 +171,11 @@ int rest_upload_begin(struct rest_upload *upload,
                       const char *file_name,
                       struct fed_err *err)
 {
-    char path[FED_PATH_SIZE];
-    int rc = fed_path_format(path, err, "%s/confed-upload-XXXXXX", temp_dir);
+    const int rc = rest_temp_open(temp_dir, &upload->fd, err);
 
     if (rc < 0) {
         return rc;
     }
-    upload->fd = mkstemp(path);
-    if (upload->fd < 0) {
-        return fed_file_error(err, "make", path);
-    }
-    (void)unlink(path);
     (void)snprintf(upload->path, sizeof(upload->path), "/proc/self/fd/%d", upload->fd);
     (void)snprintf(upload->file_name, sizeof(upload->file_name), "%s", file_name);
     return fed_sha256_new(&upload->hash, err);
@@ -183,6 +202,20 @@ void rest_upload_finish(struct rest_upload *upload)
 
 /* -- the answer ------------------------------------------------------------------------------- */
 
+/* A long answer waits in a file: who reads slowly holds no memory. */
+static int spill(struct rest_request *request, struct fed_err *err)
+{
+    struct rest_answer *answer = &request->answer;
+    int rc = rest_temp_open(request->shared->temp_dir, &answer->fd, err);
+
+    if (rc == 0) {
+        rc = fed_file_write(answer->fd, answer->body.data, answer->body.size, err);
+    }
+    answer->size_bytes = answer->body.size;
+    fed_buf_deinit(&answer->body);
+    return rc;
+}
+
 int rest_answer_json(struct rest_request *request, int status, json_t *value, struct fed_err *err)
 {
     int rc;
@@ -195,6 +228,24 @@ int rest_answer_json(struct rest_request *request, int status, json_t *value, st
     json_decref(value);
     request->answer.status = status;
     request->answer.type = NULL;
+    return rc == 0 && request->answer.body.size > SPILL_MIN ? spill(request, err) : rc;
+}
+
+int rest_answer_blob(struct rest_request *request,
+                     const char *key,
+                     const char *type,
+                     const char *file_name,
+                     struct fed_err *err)
+{
+    struct rest_answer *answer = &request->answer;
+    const int rc =
+        rest_blobs_open(&request->shared->blobs, key, &answer->fd, &answer->size_bytes, err);
+
+    if (rc == 0) {
+        answer->status = 200;
+        answer->type = type;
+        (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s", file_name);
+    }
     return rc;
 }
 
@@ -271,6 +322,8 @@ void rest_answer_failure(struct rest_request *request, const struct fed_err *err
     struct fed_err second = {0};
     const char *message = err->msg[0] != '\0' ? err->msg : fed_code_text(err->code);
 
+    deinit_answer(&request->answer); /* of an answer that was begun, nothing stays */
+    request->answer.file_name[0] = '\0';
     if (rest_refuse(request, fed_code_http(err->code), code_word(err->code), &second, "%s",
                     message) < 0) {
         fed_buf_deinit(&request->answer.body);

@@ -22,14 +22,14 @@
 #include "common/base/err.h"
 #include "common/base/id.h"
 #include "common/model/checksum.h"
-#include "reducer/blob/blob.h"
 #include "reducer/rest/host.h"
+#include "reducer/rest/rest_blob.h"
 #include "reducer/store/store.h"
 
-#define REST_PATH_SIZE 512U          /* bytes of a path, with the NUL; longer: 404 */
-#define REST_TEXTS_MAX 32U           /* query arguments, form fields; more: 400 */
-#define REST_FORM_MAX  (64U * 1024U) /* bytes of a form's texts */
-#define REST_NAME_MAX  255U          /* bytes of a name */
+#define REST_PATH_SIZE 512U            /* bytes of a path, with the NUL; longer: 404 */
+#define REST_TEXTS_MAX 32U             /* query arguments, form fields; more: 400 */
+#define REST_FORM_MAX  (64UL * 1024UL) /* bytes of a form's texts */
+#define REST_NAME_MAX  255U            /* bytes of a name */
 
 /* Outcomes of a handler. */
 enum {
@@ -77,10 +77,9 @@ struct rest_upload {
 
 struct rest_answer {
     int status;
-    const char *type;            /* content type; NULL: JSON */
-    struct fed_buf body;         /* or: */
-    int fd;                      /* a file of size_bytes, owned; or -1 */
-    char blob[BLOB_KEY_MAX + 1]; /* or a blob of size_bytes; or "" */
+    const char *type;    /* content type; NULL: JSON */
+    struct fed_buf body; /* or: */
+    int fd;              /* a file of size_bytes, owned; or -1 */
     uint64_t size_bytes;
     char file_name[REST_NAME_MAX + 1]; /* Content-Disposition; "": none */
     char *location;                    /* owned; or NULL */
@@ -92,6 +91,7 @@ struct rest_shared {
     struct host *host;
     const char *network_id;
     const char *temp_dir;
+    struct rest_blobs blobs;
     uint64_t elements_max;
     uint64_t upload_max;
     uint16_t port;
@@ -109,7 +109,7 @@ struct rest_request {
     enum rest_method method;
     char path[REST_PATH_SIZE];         /* decoded, single slashes */
     char id[FED_ID_SIZE];              /* the <id> of the path */
-    enum store_collection collection;  /* the resource of the path */
+    enum store_collection collection;  /* the resource of the path; or STORE_COLLECTION_MAX */
     char peer[64];                     /* its IP address */
     char host_name[REST_NAME_MAX + 1]; /* of its Host header, without the port */
     struct rest_page page;
@@ -168,6 +168,13 @@ void rest_upload_finish(struct rest_upload *upload); /* the hash is there; idemp
 /* Answer with a JSON value, which is taken (NULL: FED_E_NOMEM). Returns 0. */
 FED_NODISCARD int
 rest_answer_json(struct rest_request *request, int status, json_t *value, struct fed_err *err);
+
+/* Answer with a blob as a file of this name. Returns 0 or BLOB_NOT_FOUND. */
+FED_NODISCARD int rest_answer_blob(struct rest_request *request,
+                                   const char *key,
+                                   const char *type,
+                                   const char *file_name,
+                                   struct fed_err *err);
 
 /* {"message": …} */
 FED_NODISCARD int rest_answer_message(struct rest_request *request,

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
@@ -30,13 +32,15 @@
 #include "reducer/rest/rest_dispatch.h"
 #include "reducer/rest/rest_listen.h"
 #include "reducer/rest/rest_request.h"
+#include "reducer/rest/rest_watch.h"
 #include "reducer/rest/routes.h"
 
-#define HEAD_SIZE      (16U * 1024U)  /* bytes of a connection's memory: request line, headers */
-#define POST_BUFFER    (16U * 1024U)  /* bytes a form is parsed in */
-#define DOWNLOAD_BLOCK (256U * 1024U) /* bytes of a blob read at a time */
-#define URI_MAX        2048U          /* bytes of a request's target kept for redirects */
-#define FORM_EXTRA     (128U * 1024U) /* bytes of a form around its file */
+#define HEAD_SIZE   (16UL * 1024UL) /* bytes of a connection's memory: request line, headers */
+#define POST_BUFFER (16UL * 1024UL) /* bytes a form is parsed in */
+#define RATE_MIN    16U             /* bytes a millisecond of what is long: 16 kB/s */
+#define LINGER_US   1000000U
+#define URI_MAX     2048U            /* bytes of a request's target kept for redirects */
+#define FORM_EXTRA  (128UL * 1024UL) /* bytes of a form around its file */
 
 struct rest_server {
     struct rest_shared shared;
@@ -46,7 +50,14 @@ struct rest_server {
     char *network_id;
     struct rest_dispatch *dispatch;
     struct MHD_Daemon *daemon;
+    struct rest_watch watch;
     atomic_uint_fast64_t n_uploads;
+    atomic_uint_fast64_t n_body_bytes; /* memory that bodies in arrival hold */
+    struct {                           /* under lock */
+        pthread_mutex_t lock;
+        pthread_cond_t idle;
+        unsigned n_open; /* exchanges */
+    } synced;
 };
 
 enum phase {
@@ -56,125 +67,68 @@ enum phase {
     PHASE_ANSWER,  /* HTTP thread: the answer is there */
 };
 
+/* A connection, from its first byte on. */
+struct connection {
+    struct rest_watched watched;
+};
+
 struct exchange {
     struct rest_request request;
     struct rest_server *server;
     struct MHD_Connection *connection;
+    struct connection *watched;     /* the same; NULL: out of memory */
     struct MHD_PostProcessor *post; /* while a form arrives */
     atomic_int phase;
     struct rest_task task;
     uint64_t received_bytes;
     uint64_t received_max;
+    uint64_t reserved_bytes; /* of n_body_bytes */
     struct fed_err form_err; /* what was wrong with the form */
     bool is_upload;          /* counted in n_uploads */
     bool is_ignoring;        /* the answer is there: the rest of the body is of no interest */
     char uri[URI_MAX];
 };
 
-/* -- downloads -------------------------------------------------------------------------------- */
+/* -- bounds ----------------------------------------------------------------------------------- */
 
-enum block_state {
-    BLOCK_EMPTY,
-    BLOCK_READING, /* suspended */
-    BLOCK_FULL,
-    BLOCK_FAILED,
-};
-
-struct download {
-    struct rest_server *server;
-    struct MHD_Connection *connection;
-    struct rest_chore chore;
-    atomic_int state;
-    char blob[BLOB_KEY_MAX + 1];
-    uint64_t offset; /* of the block */
-    size_t n;        /* bytes in the block */
-    uint8_t block[DOWNLOAD_BLOCK];
-};
-
-static void read_block(void *arg)
+/* The time for `size` bytes to come or go, at the least rate. */
+static void set_deadline(struct exchange *exchange, uint64_t size_bytes)
 {
-    struct download *download = arg;
-    struct fed_err err = {0};
-    const int rc = blob_read(download->server->shared.host->blobs, download->blob, download->offset,
-                             download->block, DOWNLOAD_BLOCK, &download->n, &err);
+    struct rest_server *server = exchange->server;
 
-    if (rc < 0) {
-        fed_log(FED_LOG_ERROR, "rest", "rest.download_failed", "blob=%s error=\"%s\"",
-                download->blob, err.msg);
+    if (exchange->watched != NULL) {
+        rest_watch_set(&server->watch, &exchange->watched->watched,
+                       fed_clock_mono_ms() + server->config.timeout_ms + size_bytes / RATE_MIN);
     }
-    atomic_store_explicit(&download->state, rc == 0 && download->n > 0 ? BLOCK_FULL : BLOCK_FAILED,
-                          memory_order_release);
 }
 
-static void on_block_read(void *arg)
+static void clear_deadline(struct exchange *exchange)
 {
-    const struct download *download = arg;
-
-    MHD_resume_connection(download->connection);
+    if (exchange->watched != NULL) {
+        rest_watch_set(&exchange->server->watch, &exchange->watched->watched, 0);
+    }
 }
 
-static ssize_t download_next(void *arg, uint64_t pos, char *ret_data, size_t size_max)
+/* Memory for a body that arrives, out of what all of them may have. */
+static int reserve(struct exchange *exchange, uint64_t size_bytes, struct fed_err *err)
 {
-    struct download *download = arg;
-    const int state = atomic_load_explicit(&download->state, memory_order_acquire);
+    struct rest_server *server = exchange->server;
 
-    if (state == BLOCK_READING) {
-        return 0;
+    if (atomic_fetch_add(&server->n_body_bytes, size_bytes) + size_bytes >
+        server->config.bodies_max) {
+        (void)atomic_fetch_sub(&server->n_body_bytes, size_bytes);
+        return fed_err_set(err, FED_E_UNAVAILABLE, "too many requests arrive at a time");
     }
-    if (state == BLOCK_FAILED) {
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    }
-    if (state == BLOCK_FULL && pos >= download->offset && pos < download->offset + download->n) {
-        const size_t at = (size_t)(pos - download->offset);
-        const size_t n = size_max < download->n - at ? size_max : download->n - at;
-        memcpy(ret_data, download->block + at, n);
-        return (ssize_t)n;
-    }
-    if (!rest_dispatch_enter(download->server->dispatch)) {
-        return MHD_CONTENT_READER_END_WITH_ERROR;
-    }
-    download->offset = pos;
-    atomic_store_explicit(&download->state, BLOCK_READING, memory_order_release);
-    MHD_suspend_connection(download->connection);
-    download->chore = (struct rest_chore){
-        .work = read_block,
-        .done = on_block_read,
-        .arg = download,
-    };
-    rest_dispatch_chore(download->server->dispatch, &download->chore);
+    exchange->reserved_bytes += size_bytes;
     return 0;
-}
-
-static struct MHD_Response *make_download(struct exchange *exchange)
-{
-    struct download *download = malloc(sizeof(*download));
-    struct MHD_Response *response;
-
-    if (download == NULL) {
-        return NULL;
-    }
-    download->server = exchange->server;
-    download->connection = exchange->connection;
-    atomic_init(&download->state, BLOCK_EMPTY);
-    memcpy(download->blob, exchange->request.answer.blob, sizeof(download->blob));
-    response = MHD_create_response_from_callback(exchange->request.answer.size_bytes,
-                                                 DOWNLOAD_BLOCK, download_next, download, free);
-    if (response == NULL) {
-        free(download);
-    }
-    return response;
 }
 
 /* -- the answer ------------------------------------------------------------------------------- */
 
-static struct MHD_Response *make_response(struct exchange *exchange)
+static struct MHD_Response *make_response(struct rest_answer *answer)
 {
-    struct rest_answer *answer = &exchange->request.answer;
     struct MHD_Response *response;
 
-    if (answer->blob[0] != '\0') {
-        return make_download(exchange);
-    }
     if (answer->fd >= 0) {
         response = MHD_create_response_from_fd64(answer->size_bytes, answer->fd);
         answer->fd = response == NULL ? answer->fd : -1;
@@ -214,13 +168,14 @@ static void add_headers(const struct rest_answer *answer, struct MHD_Response *r
 
 static enum MHD_Result queue_answer(struct exchange *exchange)
 {
-    struct MHD_Response *response = make_response(exchange);
+    struct MHD_Response *response = make_response(&exchange->request.answer);
     enum MHD_Result result;
 
     if (response == NULL) {
         return MHD_NO;
     }
     add_headers(&exchange->request.answer, response);
+    set_deadline(exchange, exchange->request.answer.size_bytes);
     result = MHD_queue_response(exchange->connection, (unsigned)exchange->request.answer.status,
                                 response);
     MHD_destroy_response(response);
@@ -260,6 +215,7 @@ static enum MHD_Result send_out(struct exchange *exchange)
         refuse(exchange, FED_E_UNAVAILABLE, "the server is ending");
         return queue_answer(exchange);
     }
+    clear_deadline(exchange);
     atomic_store_explicit(&exchange->phase, PHASE_WORKING, memory_order_release);
     MHD_suspend_connection(exchange->connection);
     (void)atomic_fetch_add(&exchange->server->shared.n_requests, 1);
@@ -345,7 +301,8 @@ static enum MHD_Result take_body(struct exchange *exchange, const char *data, si
         return MHD_YES;
     }
     if (exchange->post == NULL) {
-        rc = fed_buf_add(&exchange->request.body, data, n, err);
+        rc = reserve(exchange, n, err);
+        rc = rc < 0 ? rc : fed_buf_add(&exchange->request.body, data, n, err);
     } else if (MHD_post_process(exchange->post, data, n) != MHD_YES && err->code == FED_OK) {
         rc = fed_err_set(err, FED_E_INVALID, "the form is malformed");
     }
@@ -418,89 +375,6 @@ on_argument(void *arg, enum MHD_ValueKind kind, const char *key, const char *val
                : MHD_YES;
 }
 
-/* Copy a path with single slashes. Too long: an empty one, which is nobody's. */
-static void copy_path(struct rest_request *request, const char *url)
-{
-    size_t n = 0;
-
-    for (; *url != '\0'; url++) {
-        if (*url == '/' && n > 0 && request->path[n - 1] == '/') {
-            continue;
-        }
-        if (n + 1 >= sizeof(request->path)) {
-            request->path[0] = '\0';
-            return;
-        }
-        request->path[n++] = *url;
-    }
-    request->path[n] = '\0';
-}
-
-/* 308 to the collection, with the query. */
-static int redirect(struct exchange *exchange, struct fed_err *err)
-{
-    struct rest_request *request = &exchange->request;
-    const char *query = strchr(exchange->uri, '?');
-    const size_t size = strlen(request->path) + strlen(exchange->uri) + 2;
-    const int rc =
-        rest_refuse(request, 308, "moved", err, "The collection's path ends with a slash");
-
-    request->answer.location = malloc(size);
-    if (rc < 0 || request->answer.location == NULL) {
-        return fed_err_set(err, FED_E_NOMEM, "answer");
-    }
-    (void)snprintf(request->answer.location, size, "%s/%s", request->path,
-                   query == NULL ? "" : query);
-    return 0;
-}
-
-static enum rest_method method_of(const char *text)
-{
-    if (strcmp(text, "HEAD") == 0) {
-        return REST_GET;
-    }
-    for (int i = 0; i < REST_METHOD_MAX; i++) {
-        if (strcmp(text, rest_method_name((enum rest_method)i)) == 0) {
-            return (enum rest_method)i;
-        }
-    }
-    return REST_METHOD_MAX;
-}
-
-/* Find who answers; where nobody does, set the answer. Returns true when it is there already. */
-static bool find_route(struct exchange *exchange, const char *method)
-{
-    struct rest_request *request = &exchange->request;
-    struct fed_err err = {0};
-    int rc = 0;
-
-    switch (rest_route_find(request, method_of(method), strcmp(method, "OPTIONS") == 0)) {
-    case ROUTE_FOUND:
-        return false;
-    case ROUTE_BAD_ID:
-        rc = rest_refuse_missing(request, &err);
-        break;
-    case ROUTE_METHOD:
-        rc = rest_refuse(request, 405, "method", &err,
-                         "The method is not allowed for the requested URL");
-        break;
-    case ROUTE_SLASH:
-        rc = redirect(exchange, &err);
-        break;
-    case ROUTE_OPTIONS:
-        request->answer.status = 200;
-        break;
-    case ROUTE_MISSING:
-        rc = rest_refuse(request, 404, "no_path", &err,
-                         "The requested URL was not found on the server");
-        break;
-    }
-    if (rc < 0) {
-        rest_answer_failure(request, &err);
-    }
-    return true;
-}
-
 static bool is_form(const char *content_type)
 {
     return content_type != NULL &&
@@ -519,7 +393,13 @@ static bool check_length(struct exchange *exchange)
     exchange->received_max = request->route != NULL && request->route->is_upload
                                  ? server->config.upload_max + FORM_EXTRA
                                  : server->config.body_max;
-    return length <= exchange->received_max;
+    if (length > exchange->received_max) {
+        return false;
+    }
+    if (request->route != NULL && request->route->is_upload) {
+        set_deadline(exchange, length);
+    }
+    return true;
 }
 
 static int begin_body(struct exchange *exchange, struct fed_err *err)
@@ -533,6 +413,9 @@ static int begin_body(struct exchange *exchange, struct fed_err *err)
     }
     if (!request->has_form) {
         return 0;
+    }
+    if (reserve(exchange, POST_BUFFER, err) < 0) {
+        return -FED_E_UNAVAILABLE;
     }
     if (request->route->is_upload) {
         if (atomic_fetch_add(&exchange->server->n_uploads, 1) >=
@@ -553,8 +436,7 @@ static enum MHD_Result begin(struct exchange *exchange, const char *url, const c
     struct fed_err err = {0};
     const char *expect;
 
-    copy_path(&exchange->request, url);
-    exchange->is_ignoring = find_route(exchange, method);
+    exchange->is_ignoring = !rest_route_find(&exchange->request, method, url, exchange->uri);
     if (!check_length(exchange)) {
         if (rest_refuse(&exchange->request, 413, "too_large", &err,
                         "The body is over the limit of %llu bytes",
@@ -588,16 +470,48 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *connectio
 {
     struct rest_server *server = arg;
     struct exchange *exchange = calloc(1, sizeof(*exchange));
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
     if (exchange == NULL) {
         return NULL;
     }
+    (void)pthread_mutex_lock(&server->synced.lock);
+    server->synced.n_open++;
+    (void)pthread_mutex_unlock(&server->synced.lock);
+    exchange->watched = info == NULL ? NULL : info->socket_context;
     exchange->server = server;
     exchange->connection = connection;
     rest_request_init(&exchange->request, &server->shared, server->config.body_max);
     atomic_init(&exchange->phase, PHASE_HEAD);
     (void)snprintf(exchange->uri, sizeof(exchange->uri), "%s", uri);
+    set_deadline(exchange, 0);
     return exchange;
+}
+
+static void on_connection(void *arg,
+                          struct MHD_Connection *connection,
+                          void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct rest_server *server = arg;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct connection *watched = *context;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED && info != NULL) {
+        watched = calloc(1, sizeof(*watched));
+        *context = watched;
+        if (watched != NULL) {
+            watched->watched.fd = info->connect_fd;
+            rest_watch_add(&server->watch, &watched->watched,
+                           fed_clock_mono_ms() + server->config.timeout_ms);
+        }
+    } else if (code == MHD_CONNECTION_NOTIFY_CLOSED && watched != NULL) {
+        rest_watch_remove(&server->watch, &watched->watched);
+        free(watched);
+        *context = NULL;
+    }
 }
 
 /* NOLINTBEGIN(readability-function-size): the library's arguments. */
@@ -641,22 +555,28 @@ static void on_completed(void *arg,
                          enum MHD_RequestTerminationCode code)
 {
     struct exchange *exchange = *context;
+    struct rest_server *server = arg;
 
-    (void)arg;
     (void)connection;
     (void)code;
     if (exchange == NULL) {
         return;
     }
     *context = NULL;
+    set_deadline(exchange, 0); /* for the next request */
+    (void)atomic_fetch_sub(&server->n_body_bytes, exchange->reserved_bytes);
     if (exchange->post != NULL) {
         (void)MHD_destroy_post_processor(exchange->post);
     }
     if (exchange->is_upload) {
-        (void)atomic_fetch_sub(&exchange->server->n_uploads, 1);
+        (void)atomic_fetch_sub(&server->n_uploads, 1);
     }
     rest_request_deinit(&exchange->request);
     free(exchange);
+    (void)pthread_mutex_lock(&server->synced.lock);
+    server->synced.n_open--;
+    (void)pthread_cond_signal(&server->synced.idle);
+    (void)pthread_mutex_unlock(&server->synced.lock);
 }
 
 /* -- life ------------------------------------------------------------------------------------- */
@@ -680,6 +600,7 @@ take_config(struct rest_server *server, const struct rest_config *config, struct
     own->body_max = or_default(config->body_max, 1U << 20);
     own->upload_max = or_default(config->upload_max, 2ULL << 30);
     own->elements_max = or_default(config->elements_max, FED_ELEMENTS_MAX);
+    own->bodies_max = or_default(config->bodies_max, 32U << 20);
     own->uploads_max = or_default(config->uploads_max, 16);
     own->connections_max = or_default(config->connections_max, 2048);
     own->timeout_ms = or_default(config->timeout_ms, 30000);
@@ -715,7 +636,8 @@ static int start(struct rest_server *server, struct fed_err *err)
         fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->config.connections_max,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_SIZE, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)((server->config.timeout_ms + 999) / 1000), MHD_OPTION_URI_LOG_CALLBACK, on_uri,
-        server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_END);
+        server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, server, MHD_OPTION_END);
     if (server->daemon == NULL) {
         (void)close(fd);
         return fed_err_set(err, FED_E_NOMEM, "the HTTP server does not start");
@@ -726,7 +648,14 @@ static int start(struct rest_server *server, struct fed_err *err)
 /* Everything but the daemon. */
 static void destroy(struct rest_server *server)
 {
-    server->dispatch = rest_dispatch_free(server->dispatch);
+    if (server->dispatch != NULL) {
+        rest_dispatch_stop(server->dispatch);
+        rest_watch_deinit(&server->watch);
+        server->dispatch = rest_dispatch_free(server->dispatch);
+    }
+    rest_blobs_deinit(&server->shared.blobs);
+    (void)pthread_mutex_destroy(&server->synced.lock);
+    (void)pthread_cond_destroy(&server->synced.idle);
     (void)pthread_mutex_destroy(&server->shared.package_lock);
     free(server->listen);
     free(server->temp_dir);
@@ -740,6 +669,7 @@ int rest_server_new(const struct rest_config *config,
                     struct fed_err *err)
 {
     struct rest_server *server = calloc(1, sizeof(*server));
+    pthread_condattr_t monotonic;
     sigset_t all;
     sigset_t old;
     int rc;
@@ -751,11 +681,19 @@ int rest_server_new(const struct rest_config *config,
     (void)pthread_mutex_init(&server->shared.package_lock, NULL);
     (void)sigfillset(&all); /* signals are for main(): all our threads block them */
     (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+    (void)pthread_mutex_init(&server->synced.lock, NULL);
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&server->synced.idle, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
     rc = take_config(server, config, err);
+    rest_blobs_init(&server->shared.blobs, host->blobs, server->config.temp_dir);
     if (rc == 0) {
         rc = rest_dispatch_new(host, (unsigned)server->config.workers_n, &server->dispatch, err);
     }
     if (rc == 0) {
+        rest_watch_init(&server->watch, rest_dispatch_loop(server->dispatch),
+                        server->config.timeout_ms / 4);
         rc = start(server, err);
     }
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -785,11 +723,29 @@ void rest_server_close(struct rest_server *server)
     }
 }
 
+/* Give the last answers a moment to leave. */
+static void wait_idle(struct rest_server *server)
+{
+    const uint64_t due_us = fed_clock_mono_us() + LINGER_US;
+    const struct timespec due = {
+        .tv_sec = (time_t)(due_us / 1000000),
+        .tv_nsec = (long)(due_us % 1000000) * 1000,
+    };
+    int rc = 0;
+
+    (void)pthread_mutex_lock(&server->synced.lock);
+    while (server->synced.n_open > 0 && rc == 0) {
+        rc = pthread_cond_timedwait(&server->synced.idle, &server->synced.lock, &due);
+    }
+    (void)pthread_mutex_unlock(&server->synced.lock);
+}
+
 struct rest_server *rest_server_free(struct rest_server *server)
 {
     if (server != NULL) {
         rest_server_close(server);
         rest_dispatch_drain(server->dispatch);
+        wait_idle(server);
         MHD_stop_daemon(server->daemon);
         destroy(server);
     }

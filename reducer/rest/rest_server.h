@@ -9,8 +9,11 @@
  * The store and the blobs block, so no handler runs on the HTTP thread: one slow disk would hold up
  * every connection. While a handler or an ask is out, its connection is suspended, and costs a
  * socket and some 20 kB, no thread: long polls by the thousand are fine. Uploads go to an unlinked
- * temporary file as they arrive, hashed on the way; downloads are read by the workers in blocks.
- * Memory is bounded by connections_max connections, body_max each.
+ * temporary file as they arrive, hashed on the way; downloads and long answers come from such
+ * files. So memory is connections_max times 20 kB, and bodies_max.
+ *
+ * A request must arrive whole within timeout_ms of its first line (an upload at 16 kB/s or more),
+ * and an answer be taken as fast: who sends or reads a byte a second is shut out.
  *
  * Thread safety: rest_server_close() from any thread; the others from the thread that owns it.
  */
@@ -29,6 +32,7 @@ struct rest_config {
     const char *temp_dir;     /* where uploads wait for their check: /tmp */
     const char *network_id;   /* as clients/config tells it: fedn-network */
     uint64_t body_max;        /* bytes of a request's body but uploads: 1 MiB */
+    uint64_t bodies_max;      /* bytes of all such bodies at a time: 32 MiB; beyond: 503 */
     uint64_t upload_max;      /* bytes of an uploaded file, a model or a package: 2 GiB */
     uint64_t elements_max;    /* scalars of an uploaded model: FED_ELEMENTS_MAX */
     uint64_t uploads_max;     /* uploads at a time: 16; beyond: 503 */

@@ -22,9 +22,9 @@ struct combiner_link {
     bool is_closing;       /* by us: nothing more is heard */
 };
 
-static struct combiner_link *find_link(const struct federation_server *server, uint64_t number)
+static struct combiner_link *find_link(struct federation_server *server, uint64_t number)
 {
-    fed_list_for_each (it, (struct fed_list *)(uintptr_t)&server->links) {
+    fed_list_for_each (it, &server->links) {
         struct combiner_link *link = FED_CONTAINER_OF(it, struct combiner_link, link);
         if (link->number == number) {
             return link;
@@ -152,41 +152,41 @@ static int send_out(void *arg, struct fed_rpc_out *out, struct fed_err *err)
 }
 
 void federation_server_send(struct federation_server *server,
-                            uint64_t number,
+                            uint64_t link,
                             const struct fed_down *down)
 {
-    struct combiner_link *link = find_link(server, number);
+    struct combiner_link *found = find_link(server, link);
     struct fed_err err = {0};
     int rc;
 
-    if (link == NULL || link->is_closing) {
+    if (found == NULL || found->is_closing) {
         return;
     }
-    rc = fed_down_encode(down, send_out, link, &err);
+    rc = fed_down_encode(down, send_out, found, &err);
     if (rc < 0 && rc != -FED_E_CANCELLED) {
         fed_log(FED_LOG_WARNING, "link", "cancelled", "link=%llu why=\"%s\"",
-                (unsigned long long)number, err.msg);
-        link->is_closing = true;
-        fed_rpc_call_cancel(link->call);
+                (unsigned long long)link, err.msg);
+        found->is_closing = true;
+        fed_rpc_call_cancel(found->call);
     }
 }
 
 void federation_server_close_link(struct federation_server *server,
-                                  uint64_t number,
+                                  uint64_t link,
                                   const char *reason)
 {
-    struct combiner_link *link = find_link(server, number);
+    struct combiner_link *found = find_link(server, link);
 
-    if (link != NULL && !link->is_closing) {
-        end_link(link, FED_RPC_UNAVAILABLE, reason);
+    if (found != NULL && !found->is_closing) {
+        end_link(found, FED_RPC_UNAVAILABLE, reason);
     }
 }
 
-void federation_server_resume(struct federation_server *server, uint64_t number)
+void federation_server_resume(struct federation_server *server, uint64_t link)
 {
-    struct combiner_link *link = find_link(server, number);
+    struct combiner_link *found = find_link(server, link);
 
-    if (link != NULL && link->is_waiting) {
-        read_next(link);
+    if (found != NULL && found->is_waiting) {
+        read_next(found);
     }
 }

@@ -37,13 +37,13 @@ static void send_chunk(struct model_get *get)
 {
     const size_t size = fed_slab_view(get->slab).size;
     Confed__V1__ModelChunk chunk = CONFED__V1__MODEL_CHUNK__INIT;
-    size_t n;
+    size_t n = (size_t)FED_RPC_CHUNK_SIZE;
 
     if (get->offset >= size) {
         fed_rpc_call_finish(get->call, FED_RPC_OK, NULL);
         return;
     }
-    n = size - get->offset < FED_RPC_CHUNK_SIZE ? size - (size_t)get->offset : FED_RPC_CHUNK_SIZE;
+    n = size - (size_t)get->offset < n ? size - (size_t)get->offset : n;
     chunk.offset_bytes = get->offset;
     chunk.size_bytes = size;
     if (fed_rpc_call_send(

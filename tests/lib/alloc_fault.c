@@ -6,7 +6,7 @@
 static unsigned left; /* allocations until one fails; 0: none does */
 static bool has_failed;
 
-/* The linker's names (--wrap). NOLINTs: they cannot be others. */
+/* The linker's names (--wrap). */
 void *__real_malloc(size_t size);              /* NOLINT(readability-identifier-naming): --wrap */
 void *__real_calloc(size_t n, size_t size);    /* NOLINT(readability-identifier-naming): --wrap */
 void *__real_realloc(void *data, size_t size); /* NOLINT(readability-identifier-naming): --wrap */

@@ -131,7 +131,7 @@ static void answer(struct fed_rpc_call *call, bool is_failing)
     }
 }
 
-static const void *unpack(struct fed_rpc_in *request, const ProtobufCMessageDescriptor *descriptor)
+static void *unpack(struct fed_rpc_in *request, const ProtobufCMessageDescriptor *descriptor)
 {
     ProtobufCMessage *message = NULL;
     const int rc = fed_rpc_in_unpack(request, descriptor, &message, NULL);
@@ -141,9 +141,9 @@ static const void *unpack(struct fed_rpc_in *request, const ProtobufCMessageDesc
     return message;
 }
 
-static void drop(const void *message)
+static void drop(void *message)
 {
-    fed_rpc_message_free((ProtobufCMessage *)(uintptr_t)message);
+    fed_rpc_message_free(message);
 }
 
 static void on_heartbeat(struct fed_rpc_call *call, struct fed_rpc_in *request, void *arg)
@@ -158,7 +158,7 @@ static void on_heartbeat(struct fed_rpc_call *call, struct fed_rpc_in *request, 
 static void on_status(struct fed_rpc_call *call, struct fed_rpc_in *request, void *arg)
 {
     struct fake_combiner *fake = arg;
-    const Fedn__Status *status = unpack(request, &fedn__status__descriptor);
+    Fedn__Status *status = unpack(request, &fedn__status__descriptor);
     size_t used;
 
     (void)pthread_mutex_lock(&fake->synced.lock);
@@ -173,7 +173,7 @@ static void on_status(struct fed_rpc_call *call, struct fed_rpc_in *request, voi
 
 static void on_metric(struct fed_rpc_call *call, struct fed_rpc_in *request, void *arg)
 {
-    const Fedn__ModelMetric *metric = unpack(request, &fedn__model_metric__descriptor);
+    Fedn__ModelMetric *metric = unpack(request, &fedn__model_metric__descriptor);
 
     assert(metric->n_metrics > 0);
     drop(metric);
@@ -184,7 +184,7 @@ static void on_metric(struct fed_rpc_call *call, struct fed_rpc_in *request, voi
 static void on_update(struct fed_rpc_call *call, struct fed_rpc_in *request, void *arg)
 {
     struct fake_combiner *fake = arg;
-    const Fedn__ModelUpdate *update = unpack(request, &fedn__model_update__descriptor);
+    Fedn__ModelUpdate *update = unpack(request, &fedn__model_update__descriptor);
     struct fake_update seen = {0};
     const bool is_failing = must_fail(fake, FAKE_FAIL_UPDATE);
 
@@ -216,7 +216,7 @@ static void on_update(struct fed_rpc_call *call, struct fed_rpc_in *request, voi
 static void on_validation(struct fed_rpc_call *call, struct fed_rpc_in *request, void *arg)
 {
     struct fake_combiner *fake = arg;
-    const Fedn__ModelValidation *validation = unpack(request, &fedn__model_validation__descriptor);
+    Fedn__ModelValidation *validation = unpack(request, &fedn__model_validation__descriptor);
     const bool is_failing = must_fail(fake, FAKE_FAIL_VALIDATION);
 
     (void)pthread_mutex_lock(&fake->synced.lock);
@@ -356,7 +356,8 @@ static void send_chunk(struct fed_rpc_call *call,
                        size_t offset)
 {
     const size_t size = fed_slab_view(slab).size;
-    const size_t n = size - offset < FED_RPC_CHUNK_SIZE ? size - offset : FED_RPC_CHUNK_SIZE;
+    const size_t n =
+        size - offset < (size_t)FED_RPC_CHUNK_SIZE ? size - offset : (size_t)FED_RPC_CHUNK_SIZE;
     const int rc =
         fed_rpc_call_send(call, fed_rpc_out_pack_bulk(&response->base, 1, slab, offset, n), NULL);
 
@@ -371,7 +372,7 @@ static void send_model(struct fake_combiner *fake, struct fed_rpc_call *call, ch
 
     response.id = id;
     response.status = FEDN__MODEL_STATUS__IN_PROGRESS;
-    for (size_t offset = 0; offset < size; offset += FED_RPC_CHUNK_SIZE) {
+    for (size_t offset = 0; offset < size; offset += (size_t)FED_RPC_CHUNK_SIZE) {
         send_chunk(call, &response, fake->model, offset);
         if (must_fail(fake, FAKE_FAIL_DOWNLOAD)) {
             fed_rpc_call_finish(call, FED_RPC_UNAVAILABLE, "told to fail");
@@ -396,7 +397,7 @@ static void send_model(struct fake_combiner *fake, struct fed_rpc_call *call, ch
 static void on_download(struct fed_rpc_call *call, struct fed_rpc_in *request, void *arg)
 {
     struct fake_combiner *fake = arg;
-    const Fedn__ModelRequest *wanted = unpack(request, &fedn__model_request__descriptor);
+    Fedn__ModelRequest *wanted = unpack(request, &fedn__model_request__descriptor);
     Fedn__ModelResponse response = FEDN__MODEL_RESPONSE__INIT;
 
     fed_rpc_call_set(call, &download_ops, new_transfer(fake));
@@ -495,7 +496,7 @@ fake_new(uint16_t port, const char *model_id, const void *model, size_t model_si
     char listen[64];
     struct fed_rpc_server_config config = {
         .listen = listen,
-        .message_size_max = FED_RPC_MESSAGE_MAX,
+        .message_size_max = (size_t)FED_RPC_MESSAGE_MAX,
         .memory_max = 64U << 20,
         .calls_max = 1000,
         .unknown_status = FED_RPC_UNAVAILABLE,
