@@ -358,6 +358,12 @@ static bool send_down(struct reducer *reducer, struct federation_action *action)
         fed_down_deinit(&action->down);
         return true;
     }
+    if (action->down.type == FED_DOWN_PLAN) {
+        const struct roster_combiner *combiner =
+            roster_find_link(federation_get_roster(reducer->core), action->link);
+        check_plan_sent(reducer->proc.world, &action->down.plan,
+                        combiner == NULL ? "" : combiner->combiner_id);
+    }
     down = copy(&action->down, 1, sizeof(*down));
     world_send(reducer->proc.world, conn, &reducer->proc, combiner_hear, down, free_down);
     return action->down.type != FED_DOWN_PLAN || !world_point(&reducer->proc, "reducer.plan_sent");
