@@ -49,6 +49,10 @@ if(CONFED_SANITIZE)
     endif()
 endif()
 
+if(CONFED_FUZZ) # coverage for libFuzzer, in all of our code
+    add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 find_program(CCACHE ccache)
 if(CCACHE AND NOT CMAKE_C_COMPILER_LAUNCHER)
     set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})

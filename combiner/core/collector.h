@@ -4,9 +4,10 @@
  * knows no thread. combiner.c feeds it from the loop and carries out the actions in order; the
  * tests do the same by hand, in virtual time, together with the reducer's core.
  *
- *   round:   PLANNED --base model here--> COLLECTING --Close--> SEALING --all folded, file
- * written--> SEALED --Done--> (dropped) any state --Plan with a higher plan_seq--> COLLECTING, its
- * sum rebuilt from the spool
+ *   round:   PLANNED --base here--> COLLECTING --Close--> SEALING --all folded, written--> SEALED
+ *            PLANNED --Close--> SEALING (sealed without the base when nothing is admitted)
+ *            any of them --Plan with a higher plan_seq--> PLANNED, its sum rebuilt from the spool
+ *            any of them --Done--> (dropped)
  *
  *   update:  (announced) --from another connection--> HELD --its time, or the client's stream-->
  *            (announced) --plan allows it--> CHECKING --its bytes fit--> LOGGING --ADMIT written-->
@@ -68,8 +69,10 @@ enum collector_action_type {
     COLLECTOR_DROP_UPDATE, /* the claimed file of `token` is not wanted */
     COLLECTOR_RESET_SUM,   /* round `round_id`: the sum is zero, under plan `plan_seq` */
     COLLECTOR_FOLD,        /* add the spooled update of `client_id`: collector_folded() */
-    COLLECTOR_SEAL,        /* write the partial of `round_id`, append SEAL: collector_sealed() */
-    COLLECTOR_PUT_PARTIAL, /* send it: collector_partial_answered(); when the link goes: nothing */
+    COLLECTOR_SEAL,        /* write the partial of `round_id` under `plan_seq`, append SEAL:
+                            * collector_sealed(). With nothing admitted it is a header alone */
+    COLLECTOR_PUT_PARTIAL, /* send it, again while the link stands: collector_partial_answered();
+                            * when the link goes: nothing */
     COLLECTOR_DROP_ROUND,  /* remove everything of `round_id` */
     COLLECTOR_ACTION_MAX,
 };
@@ -120,15 +123,19 @@ bool collector_take_action(struct collector *collector, struct collector_action 
 void collector_tick(struct collector *collector, uint64_t now_ms);
 uint64_t collector_due_ms(const struct collector *collector); /* UINT64_MAX: none */
 
-/* A round found in the spool after a restart: its plan (taken over; time_left_ms as at the restart,
- * unknown: 0 sends no task before the reducer speaks), what its log says was admitted, and whether
- * its partial was sealed. Before the first collector_link_up(). Fails with FED_E_NOMEM,
- * FED_E_LIMIT (COLLECTOR_ROUNDS_MAX). */
+/* A round found in the spool after a restart. */
+struct collector_recovery {
+    struct fed_plan plan;             /* taken over; time_left_ms: 0, or what is surely left: no
+                                       * task goes out before the reducer speaks, or within it */
+    const struct fed_entry *admitted; /* (n_admitted,) of its log; of one client the first counts */
+    size_t n_admitted;
+    bool is_sealed; /* the log ends with SEAL for this very plan_seq, and the partial is there */
+};
+
+/* Before the first collector_link_up(). The plan is the caller's on failure.
+ * Fails with FED_E_NOMEM, FED_E_LIMIT (COLLECTOR_ROUNDS_MAX). */
 FED_NODISCARD int collector_recover(struct collector *collector,
-                                    struct fed_plan *plan,
-                                    const struct fed_entry *admitted,
-                                    size_t n_admitted,
-                                    bool is_sealed,
+                                    struct collector_recovery *recovery,
                                     uint64_t now_ms,
                                     struct fed_err *err);
 
@@ -193,7 +200,8 @@ void collector_validated(struct collector *collector, const char *client_id, con
 void collector_model_ready(struct collector *collector, const char *model_id, uint64_t now_ms);
 void collector_model_lost(struct collector *collector, const char *model_id, uint64_t now_ms);
 
-/* reason NONE: the bytes fit. FED_REFUSAL_MAX: it could not be judged (answered UNAVAILABLE). */
+/* reason NONE: the bytes fit. FED_REFUSAL_MAX: it could not be judged (answered UNAVAILABLE); the
+ * claim ends and the upload stays as it was. */
 void collector_checked(struct collector *collector,
                        uint64_t token,
                        enum fed_refusal reason,
@@ -219,7 +227,7 @@ void collector_partial_answered(struct collector *collector,
 
 const struct fed_plan *collector_get_plan(const struct collector *collector, const char *round_id);
 
-/* Entries of the round admitted under its present plan, in the order of admission. */
+/* Entries of the round admitted under its present plan, in no particular order. */
 const struct fed_entry *collector_get_admitted(const struct collector *collector,
                                                const char *round_id,
                                                size_t *ret_n_admitted);

@@ -15,15 +15,12 @@ void fed_buf_deinit(struct fed_buf *buf)
     fed_buf_init(buf, buf->size_max);
 }
 
-int fed_buf_reserve(struct fed_buf *buf, size_t size, struct fed_err *err)
+/* Memory for `size` bytes, whatever the bound. */
+static int grow(struct fed_buf *buf, size_t size, struct fed_err *err)
 {
     size_t capacity = buf->capacity < BUF_CAPACITY_MIN ? BUF_CAPACITY_MIN : buf->capacity;
     uint8_t *data;
 
-    if (buf->size_max != 0 && size > buf->size_max) {
-        return fed_err_set(err, FED_E_LIMIT, "%zu bytes, at most %zu are allowed", size,
-                           buf->size_max);
-    }
     if (size <= buf->capacity) {
         return 0;
     }
@@ -39,6 +36,15 @@ int fed_buf_reserve(struct fed_buf *buf, size_t size, struct fed_err *err)
     buf->data = data;
     buf->capacity = capacity;
     return 0;
+}
+
+int fed_buf_reserve(struct fed_buf *buf, size_t size, struct fed_err *err)
+{
+    if (buf->size_max != 0 && size > buf->size_max) {
+        return fed_err_set(err, FED_E_LIMIT, "%zu bytes, at most %zu are allowed", size,
+                           buf->size_max);
+    }
+    return grow(buf, size, err);
 }
 
 int fed_buf_add(struct fed_buf *buf, const void *data, size_t size, struct fed_err *err)
@@ -75,7 +81,8 @@ int fed_buf_addf(struct fed_buf *buf, struct fed_err *err, const char *fmt, ...)
     if (!fed_size_add(buf->size, (size_t)n + 1, &total)) {
         return fed_err_set(err, FED_E_NOMEM, "size overflow");
     }
-    rc = fed_buf_reserve(buf, total, err);
+    rc = fed_buf_reserve(buf, total - 1, err);
+    rc = rc < 0 ? rc : grow(buf, total, err); /* vsnprintf() writes a NUL, which does not count */
     if (rc < 0) {
         return rc;
     }

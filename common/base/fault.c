@@ -19,8 +19,8 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void load_fault(void)
 {
-    /* Tests set it before the process starts, and nobody changes it: NOLINT because of that. */
-    const char *text = getenv("CONFED_FAULT"); /* NOLINT(concurrency-mt-unsafe) */
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): set before the process starts, and never changed */
+    const char *text = getenv("CONFED_FAULT");
     const char *colon;
 
     if (text == NULL) {

@@ -54,7 +54,8 @@ int fed_path_format(char ret_path[FED_PATH_SIZE], struct fed_err *err, const cha
 
 int fed_file_load(const char *path, size_t size_max, struct fed_buf *ret_buf, struct fed_err *err)
 {
-    FED_CLEANUP(close_fd_p) const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    FED_CLEANUP(close_fd_p)
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would hang us */
     struct fed_buf buf;
     struct stat st;
     int rc;
@@ -222,7 +223,7 @@ int fed_folder_remove(const char *path, struct fed_err *err)
 
 int fed_map_open(const char *path, struct fed_map *ret_map, struct fed_err *err)
 {
-    FED_CLEANUP(close_fd_p) const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    FED_CLEANUP(close_fd_p) const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     void *data;
 
@@ -231,6 +232,9 @@ int fed_map_open(const char *path, struct fed_map *ret_map, struct fed_err *err)
     }
     if (fstat(fd, &st) != 0) {
         return fed_file_error(err, "stat", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return fed_err_set(err, FED_E_IO, "%s is not a regular file", path);
     }
     if (st.st_size == 0) {
         *ret_map = (struct fed_map){0};

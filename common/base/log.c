@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/text.h"
 
 #define LINE_SIZE 1024 /* bytes; longer lines are cut */
 
@@ -40,16 +41,14 @@ bool fed_log_level_parse(const char *text, enum fed_log_level *ret_level)
     return false;
 }
 
-/* Control characters would let a peer's text forge lines: they become '?'. In JSON, quotes and
- * backslashes are escaped. */
-static size_t append_clean(char *line, size_t used, const char *text, bool is_json)
+/* Append clean text, leaving room for the line's end. In JSON, quotes and backslashes are escaped. */
+static size_t append_text(char *line, size_t used, const char *text, bool is_json)
 {
-    for (const char *p = text; *p != '\0' && used + 3 < LINE_SIZE; p++) {
-        const unsigned char c = (unsigned char)*p;
-        if (is_json && (c == '"' || c == '\\')) {
+    for (const char *p = text; *p != '\0' && used + 5 < LINE_SIZE; p++) {
+        if (is_json && (*p == '"' || *p == '\\')) {
             line[used++] = '\\';
         }
-        line[used++] = c < 0x20 || c == 0x7F ? '?' : (char)c;
+        line[used++] = *p;
     }
     return used;
 }
@@ -57,6 +56,7 @@ static size_t append_clean(char *line, size_t used, const char *text, bool is_js
 void fed_log(enum fed_log_level level, const char *subject, const char *event, const char *fmt, ...)
 {
     char text[LINE_SIZE - 192];
+    char clean[sizeof(text)];
     char line[LINE_SIZE];
     char when[FED_TIME_TEXT_SIZE];
     va_list args;
@@ -69,6 +69,8 @@ void fed_log(enum fed_log_level level, const char *subject, const char *event, c
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
+    /* Control characters would let a peer's text forge lines. */
+    fed_text_copy(clean, sizeof(clean), fed_view_str(text));
     fed_time_format_iso(fed_clock_utc_us(), when);
     n = snprintf(line, sizeof(line),
                  sink.is_json ? "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\","
@@ -78,9 +80,9 @@ void fed_log(enum fed_log_level level, const char *subject, const char *event, c
     if (n < 0) {
         return;
     }
-    used = (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 4;
-    used = append_clean(line, used, text, sink.is_json);
-    if (sink.is_json && used + 2 < sizeof(line)) {
+    used = (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 5;
+    used = append_text(line, used, clean, sink.is_json);
+    if (sink.is_json) {
         line[used++] = '"';
         line[used++] = '}';
     }

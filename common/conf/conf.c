@@ -1,6 +1,7 @@
 #include "common/conf/conf.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,8 +108,11 @@ bool fed_address_parse(const char *text, char *ret_host, size_t host_size, uint1
     if (n >= 2 && text[0] == '[' && colon[-1] == ']') {
         start++;
         n -= 2;
+    } else if (memchr(text, ':', n) != NULL) {
+        return false; /* an IPv6 address without brackets: where would the port begin? */
     }
-    if (n == 0 || n >= host_size) {
+    if (n == 0 || n >= host_size || memchr(start, '[', n) != NULL ||
+        memchr(start, ']', n) != NULL) {
         return false;
     }
     memcpy(ret_host, start, n);
@@ -208,8 +212,12 @@ static int set_number(const struct fed_conf_item *item,
                                                          : "a whole number");
     }
     if (number < item->min || (item->max != 0 && number > item->max)) {
-        (void)snprintf(want, sizeof(want), "%llu to %llu", (unsigned long long)item->min,
-                       (unsigned long long)item->max);
+        if (item->max == 0) {
+            (void)snprintf(want, sizeof(want), "at least %llu", (unsigned long long)item->min);
+        } else {
+            (void)snprintf(want, sizeof(want), "%llu to %llu", (unsigned long long)item->min,
+                           (unsigned long long)item->max);
+        }
         return bad_value(err, item, value, where, want);
     }
     memcpy(field, &number, sizeof(number));
@@ -244,7 +252,7 @@ static int set_item(const struct source *source,
         return 0;
     case FED_CONF_REAL:
         real = strtod(value, &end);
-        if (end == value || *end != '\0' || !(real >= (double)item->min) ||
+        if (end == value || *end != '\0' || !isfinite(real) || !(real >= (double)item->min) ||
             (item->max != 0 && !(real <= (double)item->max))) {
             return bad_value(err, item, value, where, "a number in its range");
         }
@@ -362,6 +370,10 @@ static int load_environment(const struct source *source, struct fed_err *err)
         value = fed_env_get(name);
         if (value != NULL) {
             rc = set_item(source, item, value, name, err);
+        } else if (item->is_secret) {
+            (void)snprintf(name + strlen(name), sizeof(name) - strlen(name), "_FILE");
+            value = fed_env_get(name);
+            rc = value == NULL ? 0 : set_secret_file(source, item, value, err);
         }
         if (rc < 0) {
             return rc;
@@ -394,6 +406,7 @@ static int load_flag(const struct source *source,
                      struct fed_err *err)
 {
     char key[NAME_SIZE];
+    char where[NAME_SIZE]; /* the flag without its value, which may be a secret */
     const char *equals = strchr(argv[i], '=');
     const size_t n = equals == NULL ? strlen(argv[i]) : (size_t)(equals - argv[i]);
     const struct fed_conf_item *item;
@@ -402,7 +415,8 @@ static int load_flag(const struct source *source,
     if (n < 3 || n >= sizeof(key) || strncmp(argv[i], "--", 2) != 0) {
         return fed_err_set(err, FED_E_INVALID, "unexpected argument '%.60s' (see --help)", argv[i]);
     }
-    (void)snprintf(key, sizeof(key), "%.*s", (int)(n - 2), argv[i] + 2);
+    (void)snprintf(where, sizeof(where), "%.*s", (int)n, argv[i]);
+    (void)snprintf(key, sizeof(key), "%s", where + 2);
     for (char *p = key; *p != '\0'; p++) {
         *p = *p == '-' ? '_' : *p;
     }
@@ -416,7 +430,7 @@ static int load_flag(const struct source *source,
     } else if (value == NULL && item != NULL) {
         return fed_err_set(err, FED_E_INVALID, "%s needs a value: %s", argv[i], item->argument);
     }
-    return set_key((void *)(uintptr_t)source, key, value == NULL ? "" : value, argv[i], err);
+    return set_key((void *)(uintptr_t)source, key, value == NULL ? "" : value, where, err);
 }
 
 static int load_arguments(const struct source *source, int argc, char **argv, struct fed_err *err)
@@ -426,6 +440,7 @@ static int load_arguments(const struct source *source, int argc, char **argv, st
         int rc = 0;
         if (strcmp(argv[i], "--config") == 0) {
             used = 2;
+            rc = i + 1 < argc ? 0 : fed_err_set(err, FED_E_INVALID, "--config needs a value: FILE");
         } else if (strncmp(argv[i], "--config=", 9) != 0 && strcmp(argv[i], "--dump-config") != 0) {
             rc = load_flag(source, argv, argc, i, &used, err);
         }
@@ -441,7 +456,7 @@ static const char *find_config(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--config") == 0) {
-            return i + 1 < argc ? argv[i + 1] : "";
+            return i + 1 < argc ? argv[i + 1] : NULL;
         }
         if (strncmp(argv[i], "--config=", 9) == 0) {
             return argv[i] + 9;
@@ -472,13 +487,14 @@ static void print_help(const struct fed_conf_spec *spec)
     for (size_t i = 0; i < spec->n_items; i++) {
         const struct fed_conf_item *item = &spec->items[i];
         char flag[NAME_SIZE];
-        (void)snprintf(flag, sizeof(flag), "%s %s", item->key, item->argument);
+        (void)snprintf(flag, sizeof(flag), "%s%s%s", item->key, item->is_secret ? "" : " ",
+                       item->is_secret ? "" : item->argument);
         for (char *p = flag; *p != '\0' && *p != ' '; p++) {
             *p = *p == '_' ? '-' : *p;
         }
         env_name(spec, item->key, name, sizeof(name));
         if (item->is_secret) {
-            (void)printf("  %s, or --%s-file FILE\n", name, item->key);
+            (void)printf("  %s, %s_FILE, or --%s-file FILE\n", name, name, flag);
         } else {
             (void)printf("  --%s\n", flag);
         }
@@ -532,6 +548,20 @@ format_value(const struct fed_conf_item *item, const void *settings, char *ret_t
     }
 }
 
+/* As YAML's double-quoted text. */
+static void print_quoted(const char *value)
+{
+    (void)putchar('"');
+    for (const char *p = value; *p != '\0'; p++) {
+        if ((unsigned char)*p < 0x20) {
+            (void)printf("\\x%02X", (unsigned)(unsigned char)*p);
+        } else {
+            (void)printf(*p == '"' || *p == '\\' ? "\\%c" : "%c", *p);
+        }
+    }
+    (void)printf("\"\n");
+}
+
 static void print_dump(const struct fed_conf_spec *spec, const void *settings)
 {
     char value[FED_PATH_SIZE];
@@ -541,11 +571,7 @@ static void print_dump(const struct fed_conf_spec *spec, const void *settings)
         format_value(item, settings, value, sizeof(value));
         (void)printf("# %s\n%s%s: ", item->help, item->is_secret ? "# " : "", item->key);
         if (item->type == FED_CONF_TEXT) {
-            (void)putchar('"');
-            for (const char *p = value; *p != '\0'; p++) {
-                (void)printf(*p == '"' || *p == '\\' ? "\\%c" : "%c", *p);
-            }
-            (void)printf("\"\n");
+            print_quoted(value);
         } else {
             (void)printf("%s\n", value);
         }
@@ -555,18 +581,19 @@ static void print_dump(const struct fed_conf_spec *spec, const void *settings)
 void fed_conf_log(const struct fed_conf_spec *spec, const void *settings)
 {
     char line[768] = "";
+    char pair[300] = "";
     size_t used = 0;
 
     for (size_t i = 0; i < spec->n_items; i++) {
         char value[FED_PATH_SIZE];
         int n;
         format_value(&spec->items[i], settings, value, sizeof(value));
-        n = snprintf(line + used, sizeof(line) - used, "%s%s=\"%.120s\"", used == 0 ? "" : " ",
-                     spec->items[i].key, value);
-        if (n < 0 || (size_t)n >= sizeof(line) - used) {
-            break;
+        n = snprintf(pair, sizeof(pair), "%s=\"%.120s\" ", spec->items[i].key, value);
+        if (n < 0 || used + (size_t)n >= sizeof(line)) {
+            fed_log(FED_LOG_INFO, "conf", "settings", "%s", line);
+            used = 0;
         }
-        used += (size_t)n;
+        used += (size_t)snprintf(line + used, sizeof(line) - used, "%s", pair);
     }
     fed_log(FED_LOG_INFO, "conf", "settings", "%s", line);
 }

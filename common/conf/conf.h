@@ -32,7 +32,7 @@ struct fed_conf_item {
     uint64_t min;         /* numbers, durations, sizes */
     uint64_t max;         /* 0: none */
     size_t offset;        /* in the settings' struct */
-    bool is_secret;       /* by environment, or by KEY_file; masked in dumps; no flag */
+    bool is_secret;       /* by environment (KEY, KEY_FILE) or KEY_file; masked in dumps; no flag */
     const char *argument; /* in --help: "HOST:PORT" */
     const char *help;
 };
@@ -75,7 +75,7 @@ FED_NODISCARD int fed_conf_load(const struct fed_conf_spec *spec,
                                 struct fed_err *err);
 void fed_conf_deinit(struct fed_conf *conf);
 
-/* The effective settings as key=value pairs on one log line, secrets masked. */
+/* The effective settings as key=value pairs, on as few log lines as they need, secrets masked. */
 void fed_conf_log(const struct fed_conf_spec *spec, const void *settings);
 
 /* Parse one value of a type as it would be typed; for command-line tools. Text: false. */

@@ -1,9 +1,9 @@
 #include <confed/v1/federation.pb-c.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/num.h"
+#include "common/base/text.h"
 #include "common/link/link_codec.h"
 
 #define PARTS_MAX     4096U /* of one Hello */
@@ -32,10 +32,10 @@ static bool get_round_id(char ret[FED_ROUND_ID_SIZE], const char *from)
     return get_id(ret, FED_ROUND_ID_SIZE, from, false);
 }
 
-/* Free text for people: cut to its size. */
+/* Free text for people: cut to its size, between two characters. */
 static void get_text(char *ret, size_t size, const char *from)
 {
-    (void)snprintf(ret, size, "%s", from == NULL ? "" : from);
+    fed_text_copy(ret, size, fed_view_str(from == NULL ? "" : from));
 }
 
 static bool get_hash(uint8_t ret[FED_SHA256_SIZE], const ProtobufCBinaryData *from)

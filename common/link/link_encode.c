@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/text.h"
 #include "common/link/link_codec.h"
 
 #define PART_CLIENTS 1500U /* clients or entries in one part of a Hello: each below 600 bytes */
@@ -11,6 +12,13 @@
 static char *text(const char *value)
 {
     return (char *)(uintptr_t)value;
+}
+
+/* Free text. A peer refuses a message with text that is no UTF-8, and would do so for ever: rather
+ * this one text is lost than the whole link. */
+static char *free_text(const char *value)
+{
+    return text(fed_text_is_utf8(value) ? value : "(unreadable)");
 }
 
 static void set_entry(Confed__V1__AdmittedEntry *to, const struct fed_entry *from)
@@ -27,7 +35,7 @@ static void set_refused(Confed__V1__RefusedEntry *to, const struct fed_refused *
     to->client_id = text(from->client_id);
     to->update_id = text(from->update_id);
     to->reason = from->reason;
-    to->detail = text(from->detail);
+    to->detail = free_text(from->detail);
     to->is_own_connection = from->is_own_connection;
 }
 
@@ -36,8 +44,8 @@ static void set_client(Confed__V1__ClientState *to, const struct fed_client_stat
     confed__v1__client_state__init(to);
     to->client_id = text(from->client_id);
     to->phase = (Confed__V1__ClientPhase)from->phase;
-    to->name = text(from->name);
-    to->ip = text(from->ip);
+    to->name = free_text(from->name);
+    to->ip = free_text(from->ip);
 }
 
 static int send_up(Confed__V1__Up *up, fed_link_send_fn send, void *arg, struct fed_err *err)
@@ -64,9 +72,9 @@ static void begin_part(struct part *part, const struct fed_hello *hello, uint32_
     part->hello.part = number;
     part->hello.combiner_id = text(hello->combiner_id);
     part->hello.boot_id = text(hello->boot_id);
-    part->hello.name = text(hello->name);
-    part->hello.advertise = text(hello->advertise);
-    part->hello.version = text(hello->version);
+    part->hello.name = free_text(hello->name);
+    part->hello.advertise = free_text(hello->advertise);
+    part->hello.version = free_text(hello->version);
     part->hello.protocol = hello->protocol;
     part->hello.clients_max = hello->clients_max;
     part->hello.clients = part->client_list;
@@ -310,13 +318,13 @@ int fed_down_encode(const struct fed_down *down,
         return send_validate(&down->validate, send, arg, err);
     case FED_DOWN_WELCOME:
         welcome.reducer_boot_id = text(down->welcome.reducer_boot_id);
-        welcome.version = text(down->welcome.version);
+        welcome.version = free_text(down->welcome.version);
         welcome.heartbeat_limit_ms = down->welcome.heartbeat_limit_ms;
         out.message_case = CONFED__V1__DOWN__MESSAGE_WELCOME;
         out.welcome = &welcome;
         break;
     case FED_DOWN_REJECT:
-        reject.reason = text(down->reject.reason);
+        reject.reason = free_text(down->reject.reason);
         out.message_case = CONFED__V1__DOWN__MESSAGE_REJECT;
         out.reject = &reject;
         break;

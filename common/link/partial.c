@@ -17,6 +17,7 @@
 #define PREFIX_SIZE 16U
 #define HEADER_MAX  (64U * 1024U * 1024U)
 #define BLOCK       8192U /* sums read or written at once */
+#define ENTRY_MIN   14U   /* bytes of the shortest entry */
 
 void fed_partial_deinit(struct fed_partial *partial)
 {
@@ -219,11 +220,14 @@ static int decode_header(struct cursor *c, struct fed_partial *partial, struct f
             return fed_err_set(err, FED_E_NOMEM, "%zu tensors", partial->n_tensors);
         }
         for (size_t i = 0; i < partial->n_tensors; i++) {
-            partial->scale_bits[i] = (int32_t)(int64_t)take_u64(c);
+            const int64_t bits = (int64_t)take_u64(c);
+            partial->scale_bits[i] = (int32_t)bits;
+            c->ok = c->ok && partial->scale_bits[i] == bits;
         }
     }
     partial->n_entries = (size_t)take_u64(c);
-    c->ok = c->ok && partial->n_entries <= FED_LINK_CLIENTS_MAX;
+    c->ok = c->ok && partial->n_entries <= FED_LINK_CLIENTS_MAX &&
+            partial->n_entries <= c->left / ENTRY_MIN;
     return c->ok ? decode_entries(c, partial, err) : 0;
 }
 
@@ -298,7 +302,8 @@ int fed_partial_add(const char *path,
     }
     body = map.data + map.size - FED_SHA256_SIZE - n * 8;
     for (uint64_t i = 0; i < n; i++) {
-        sums[i] += (int64_t)fed_load_le64(body + 8 * i);
+        /* Without overflow for honest sums; with any others it must still be defined. */
+        sums[i] = (int64_t)((uint64_t)sums[i] + fed_load_le64(body + 8 * i));
     }
     fed_map_close(&map);
     return 0;

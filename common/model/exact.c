@@ -7,12 +7,14 @@
 /* Adding 1.5 * 2^52 leaves a double of |s| <= 2^51 rounded to an integer, half to even, in the low
  * bits: rint() and the conversion in one addition that every compiler can put in vectors. */
 #define ROUNDER 0x1.8p52
+#define LOWEST  (-0x1p51) /* -2^51 - 1/2, which rint() takes there, would leave the binade */
 
 static int64_t quantize(double x, double b, double examples, double scale)
 {
     const double difference = x - b;
     const double weighted = examples * difference;
-    const double rounded = weighted * scale + ROUNDER;
+    const double scaled = weighted * scale;
+    const double rounded = (scaled < LOWEST ? LOWEST : scaled) + ROUNDER;
     const double rounder = ROUNDER;
     int64_t bits;
     int64_t zero;
@@ -81,7 +83,8 @@ void fed_exact_finish(double *ret_values,
     const double divisor = ldexp(1.0, scale_bits) * examples;
 
     for (size_t i = 0; i < n; i++) {
-        ret_values[i] = b[i] + (double)sum[i] / divisor;
+        const double change = (double)sum[i] / divisor;
+        ret_values[i] = sum[i] == 0 ? b[i] : b[i] + change; /* -0 + 0 would be 0 */
     }
 }
 

@@ -98,6 +98,9 @@ static uint16_t encode_half(double value)
     if (magnitude >= 65520.0) {
         return (uint16_t)(sign | 0x7C00);
     }
+    if (magnitude <= 0x1p-25) { /* half the smallest subnormal, and zero */
+        return sign;
+    }
     (void)frexp(magnitude, &exponent);
     exponent = exponent < -13 ? -13 : exponent; /* below: subnormal, one fixed step */
     scaled = rint(ldexp(magnitude, 11 - exponent));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/num.h"
+#include "common/base/text.h"
 #include "common/model/npz.h"
 
 struct cursor {
@@ -84,6 +85,7 @@ static bool take_number(struct cursor *c, uint64_t *ret_value)
 static int parse_descr(struct cursor *c, struct fed_tensor *tensor, struct fed_err *err)
 {
     char text[16];
+    char clean[16];
 
     if (!take_text(c, text, sizeof(text))) {
         return fault(err, FED_FAULT_DTYPE, "dtype is a record, not a plain number type");
@@ -96,7 +98,8 @@ static int parse_descr(struct cursor *c, struct fed_tensor *tensor, struct fed_e
             return 0;
         }
     }
-    (void)!fed_err_set(err, FED_E_INVALID, "dtype '%s' is not one of f2 f4 f8 i1-i8 u1-u8", text);
+    fed_text_copy(clean, sizeof(clean), fed_view_str(text));
+    (void)!fed_err_set(err, FED_E_INVALID, "dtype '%s' is not one of f2 f4 f8 i1-i8 u1-u8", clean);
     return FED_FAULT_DTYPE;
 }
 

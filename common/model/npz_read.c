@@ -16,6 +16,7 @@
 
 #include "common/base/file.h"
 #include "common/base/num.h"
+#include "common/base/text.h"
 #include "common/model/checksum.h"
 #include "common/model/npy_header.h"
 #include "common/model/npz.h"
@@ -43,6 +44,7 @@ struct member {
 struct fed_npz {
     int fd;
     uint64_t file_size;
+    uint64_t directory_offset;
     struct fed_npz_limits limits;
     struct member *members; /* (layout.n_tensors,) owned */
     struct fed_layout layout;
@@ -221,8 +223,9 @@ static int parse_entry(struct fed_npz *npz,
         return fault(err, FED_FAULT_MALFORMED, "the ZIP directory is cut short");
     }
     if (!parse_name(entry + CENTRAL_SIZE, name_size, &index)) {
-        return fault(err, FED_FAULT_MALFORMED, "member '%.*s' is not named 0.npy, 1.npy, …",
-                     (int)(name_size < 40 ? name_size : 40), (const char *)entry + CENTRAL_SIZE);
+        char name[41];
+        fed_text_copy(name, sizeof(name), fed_view_of(entry + CENTRAL_SIZE, name_size));
+        return fault(err, FED_FAULT_MALFORMED, "member '%s' is not named 0.npy, 1.npy, …", name);
     }
     if (index >= npz->layout.n_tensors || npz->members[index].is_present) {
         return fault(err, FED_FAULT_MALFORMED,
@@ -292,6 +295,7 @@ static int load_directory(struct fed_npz *npz, struct fed_err *err)
         free(bytes);
         return fed_err_set(err, FED_E_NOMEM, "ZIP directory");
     }
+    npz->directory_offset = directory.offset;
     rc = read_at(npz, directory.offset, bytes, (size_t)directory.size, err);
     if (rc == 0) {
         rc = parse_directory(npz, &directory, bytes, err);
@@ -349,13 +353,14 @@ static void stream_close(struct stream *stream)
     free(stream->in);
 }
 
+/* More input, while there is any: after the last of it zlib may still hold output back. */
 static int refill(struct stream *stream, struct fed_err *err)
 {
     const size_t n = stream->stored_left < READ_SIZE ? (size_t)stream->stored_left : READ_SIZE;
     int rc;
 
     if (n == 0) {
-        return fault(err, FED_FAULT_MALFORMED, "deflated data ends too early");
+        return 0;
     }
     rc = read_at(stream->npz, stream->offset, stream->in, n, err);
     stream->offset += n;
@@ -382,6 +387,31 @@ static int inflate_some(struct stream *stream, uint8_t *data, size_t size, struc
     return 0;
 }
 
+/* After the last byte of the array: the deflated data must end there too. */
+static int inflate_end(struct stream *stream, struct fed_err *err)
+{
+    uint8_t more;
+    int rc = Z_OK;
+
+    if (!stream->has_inflate) {
+        return 0;
+    }
+    stream->inflate.next_out = &more;
+    stream->inflate.avail_out = 1;
+    while (rc == Z_OK && stream->inflate.avail_out > 0) {
+        rc = stream->inflate.avail_in == 0 ? refill(stream, err) : 0;
+        if (rc != 0) {
+            return rc;
+        }
+        rc = inflate(&stream->inflate, Z_NO_FLUSH);
+    }
+    if (rc != Z_STREAM_END || stream->inflate.avail_out == 0 || stream->inflate.avail_in > 0 ||
+        stream->stored_left > 0) {
+        return fault(err, FED_FAULT_MALFORMED, "deflated data goes on after the array");
+    }
+    return 0;
+}
+
 /* The next `size` bytes of the array (size <= left). */
 static int stream_read(struct stream *stream, void *data, size_t size, struct fed_err *err)
 {
@@ -399,27 +429,42 @@ static int stream_read(struct stream *stream, void *data, size_t size, struct fe
     return rc;
 }
 
-static int load_header(struct fed_npz *npz, size_t index, struct fed_err *err)
+/* The local header must tell the same member, and its data end before the directory. */
+static int load_local(struct fed_npz *npz, size_t index, struct fed_err *err)
 {
     struct member *member = &npz->members[index];
-    struct fed_tensor *tensor = &npz->layout.tensors[index];
-    uint8_t local[LOCAL_SIZE];
-    uint8_t bytes[FED_NPY_HEADER_MAX];
-    struct stream stream;
-    const size_t n = member->size < sizeof(bytes) ? (size_t)member->size : sizeof(bytes);
-    int rc = read_at(npz, member->local_offset, local, sizeof(local), err);
+    uint8_t local[LOCAL_SIZE + NAME_MAX_SIZE];
+    char name[NAME_MAX_SIZE + 8];
+    const size_t name_size = (size_t)snprintf(name, sizeof(name), "%zu.npy", index);
+    const int rc = read_at(npz, member->local_offset, local, LOCAL_SIZE + name_size, err);
 
     if (rc != 0) {
         return rc;
     }
-    if (fed_load_le32(local) != 0x04034B50) {
-        return fault(err, FED_FAULT_MALFORMED, "no local header where the directory says");
+    if (fed_load_le32(local) != 0x04034B50 || fed_load_le16(local + 26) != name_size ||
+        memcmp(local + LOCAL_SIZE, name, name_size) != 0 ||
+        fed_load_le16(local + 8) != (member->is_deflated ? 8 : 0)) {
+        return fault(err, FED_FAULT_MALFORMED, "its local header is not what the directory says");
     }
-    member->data_offset =
-        member->local_offset + LOCAL_SIZE + fed_load_le16(local + 26) + fed_load_le16(local + 28);
-    if (member->data_offset > npz->file_size ||
-        member->stored_size > npz->file_size - member->data_offset) {
-        return fault(err, FED_FAULT_MALFORMED, "data goes beyond the end of the file");
+    member->data_offset = member->local_offset + LOCAL_SIZE + name_size + fed_load_le16(local + 28);
+    if (member->data_offset > npz->directory_offset ||
+        member->stored_size > npz->directory_offset - member->data_offset) {
+        return fault(err, FED_FAULT_MALFORMED, "its data goes beyond the end of all data");
+    }
+    return 0;
+}
+
+static int load_header(struct fed_npz *npz, size_t index, struct fed_err *err)
+{
+    struct member *member = &npz->members[index];
+    struct fed_tensor *tensor = &npz->layout.tensors[index];
+    uint8_t bytes[FED_NPY_HEADER_MAX];
+    struct stream stream;
+    const size_t n = member->size < sizeof(bytes) ? (size_t)member->size : sizeof(bytes);
+    int rc = load_local(npz, index, err);
+
+    if (rc != 0) {
+        return rc;
     }
     rc = stream_open(npz, index, &stream, err);
     if (rc == 0) {
@@ -456,6 +501,37 @@ static int load_headers(struct fed_npz *npz, struct fed_err *err)
     return 0;
 }
 
+static int compare_places(const void *a, const void *b)
+{
+    const struct member *const *x = a;
+    const struct member *const *y = b;
+
+    return ((*x)->local_offset > (*y)->local_offset) - ((*x)->local_offset < (*y)->local_offset);
+}
+
+/* Bytes that belong to two members are how an archive grows without bound when it is unpacked. */
+static int check_overlap(const struct fed_npz *npz, struct fed_err *err)
+{
+    const size_t n = npz->layout.n_tensors;
+    const struct member **places = calloc(n, sizeof(const struct member *));
+    int rc = 0;
+
+    if (places == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "ZIP directory");
+    }
+    for (size_t i = 0; i < n; i++) {
+        places[i] = &npz->members[i];
+    }
+    qsort(places, n, sizeof(const struct member *), compare_places);
+    for (size_t i = 1; i < n && rc == 0; i++) {
+        if (places[i - 1]->data_offset + places[i - 1]->stored_size > places[i]->local_offset) {
+            rc = fault(err, FED_FAULT_MALFORMED, "two members share bytes");
+        }
+    }
+    free(places);
+    return rc;
+}
+
 int fed_npz_open(const char *path,
                  const struct fed_npz_limits *limits,
                  struct fed_npz **ret_npz,
@@ -481,6 +557,9 @@ int fed_npz_open(const char *path,
     rc = load_directory(npz, err);
     if (rc == 0) {
         rc = load_headers(npz, err);
+    }
+    if (rc == 0) {
+        rc = check_overlap(npz, err);
     }
     if (rc == 0) {
         *ret_npz = FED_TAKE(npz);
@@ -575,6 +654,9 @@ static int read_values(struct stream *stream,
         if (rc == 0) {
             rc = deliver(tensor, first, values, n, fn, arg, err);
         }
+    }
+    if (rc == 0) {
+        rc = inflate_end(stream, err);
     }
     if (rc == 0 && stream->crc != stream->member->crc) {
         rc = fault(err, FED_FAULT_CHECKSUM, "CRC-32 is %08x, the archive says %08x", stream->crc,

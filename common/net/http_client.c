@@ -2,8 +2,12 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
+
+#define WAIT_MS 250 /* between two looks at is_cancelled; everything else wakes by itself */
 
 struct exchange {
     const struct fed_http_request *request;
@@ -24,7 +28,8 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
     if (exchange->file != NULL) {
         return fwrite(data, 1, n, exchange->file);
     }
-    if (fed_buf_add(&exchange->response.body, data, n, NULL) < 0) {
+    if (exchange->request->response_max == 0 || /* for the buffer, 0 is no bound */
+        fed_buf_add(&exchange->response.body, data, n, NULL) < 0) {
         exchange->is_too_long = true;
         return 0;
     }
@@ -96,6 +101,16 @@ static void set_up(CURL *curl, struct exchange *exchange)
     (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, exchange->message);
 }
 
+/* Half an answer is none; what is no file of ours (a pipe, a device) stays. */
+static void remove_output(const char *path)
+{
+    struct stat st;
+
+    if (lstat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+        (void)unlink(path);
+    }
+}
+
 static int convert(const struct exchange *exchange, CURLcode code, struct fed_err *err)
 {
     const char *text = exchange->message[0] != '\0' ? exchange->message : curl_easy_strerror(code);
@@ -110,10 +125,51 @@ static int convert(const struct exchange *exchange, CURLcode code, struct fed_er
     if (code == CURLE_ABORTED_BY_CALLBACK) {
         return fed_err_set(err, FED_E_CANCELLED, "cancelled");
     }
+    if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL) {
+        return fed_err_set(err, FED_E_INVALID, "bad URL '%s'", exchange->request->url);
+    }
+    if (code == CURLE_READ_ERROR && exchange->request->form != NULL) {
+        return fed_err_set(err, FED_E_IO, "cannot read %s", exchange->request->form->file_path);
+    }
     if (code == CURLE_WRITE_ERROR) {
         return fed_err_set(err, FED_E_IO, "cannot write %s", exchange->request->output_path);
     }
     return fed_err_set(err, FED_E_UNAVAILABLE, "cannot reach %s: %s", exchange->request->url, text);
+}
+
+/* curl_easy_perform(), with an eye on cancel_fd. */
+static CURLcode perform(CURL *curl, int cancel_fd)
+{
+    CURLM *multi = curl_multi_init();
+    struct curl_waitfd extra = {.fd = cancel_fd, .events = CURL_WAIT_POLLIN};
+    const unsigned n_extra = cancel_fd > 0 ? 1 : 0;
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    int n_running = 1;
+    int n_left = 0;
+
+    if (multi == NULL || curl_multi_add_handle(multi, curl) != CURLM_OK) {
+        (void)curl_multi_cleanup(multi);
+        return code;
+    }
+    while (n_running > 0 && (extra.revents & CURL_WAIT_POLLIN) == 0) {
+        CURLMcode step = curl_multi_perform(multi, &n_running);
+        if (step == CURLM_OK && n_running > 0) {
+            step = curl_multi_poll(multi, &extra, n_extra, WAIT_MS, NULL);
+        }
+        if (step != CURLM_OK) {
+            break;
+        }
+    }
+    if (n_running > 0 && extra.revents != 0) {
+        code = CURLE_ABORTED_BY_CALLBACK;
+    }
+    for (const CURLMsg *msg = curl_multi_info_read(multi, &n_left); msg != NULL;
+         msg = curl_multi_info_read(multi, &n_left)) {
+        code = msg->msg == CURLMSG_DONE ? msg->data.result : code;
+    }
+    (void)curl_multi_remove_handle(multi, curl);
+    (void)curl_multi_cleanup(multi);
+    return code;
 }
 
 int fed_http_run(const struct fed_http_request *request,
@@ -137,7 +193,7 @@ int fed_http_run(const struct fed_http_request *request,
         }
     }
     set_up(curl, &exchange);
-    code = curl_easy_perform(curl);
+    code = perform(curl, request->cancel_fd);
     if (exchange.file != NULL && fclose(exchange.file) != 0 && code == CURLE_OK) {
         code = CURLE_WRITE_ERROR;
     }
@@ -153,6 +209,9 @@ int fed_http_run(const struct fed_http_request *request,
     curl_slist_free_all(exchange.headers);
     curl_easy_cleanup(curl);
     if (rc < 0) {
+        if (exchange.file != NULL) {
+            remove_output(request->output_path);
+        }
         fed_http_response_deinit(&exchange.response);
         return rc;
     }

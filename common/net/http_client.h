@@ -28,11 +28,14 @@ struct fed_http_request {
     const char *content_type;         /* NULL: no body */
     const struct fed_http_form *form; /* or a form; borrowed */
     uint64_t timeout_ms;              /* of the whole exchange */
-    size_t response_max;              /* bytes of the answer's body in memory */
-    const char *output_path;          /* the body goes into this file instead */
+    size_t response_max;              /* bytes of the answer's body in memory; 0: none may come */
+    const char *output_path;          /* the body goes into this file; removed on failure */
     /* Asked a few times a second while the request runs; true ends it with FED_E_CANCELLED. */
     int (*is_cancelled)(void *arg);
     void *arg;
+    /* > 0: FED_E_CANCELLED as soon as this descriptor can be read (an eventfd, a signalfd); it is
+     * not read. 0: none. */
+    int cancel_fd;
 };
 
 struct fed_http_response {
@@ -41,7 +44,8 @@ struct fed_http_response {
 };
 
 /* Returns 0 for any answer, whatever its status. Fails with FED_E_UNAVAILABLE (no connection),
- * FED_E_TIMEOUT, FED_E_LIMIT (answer too long), FED_E_CANCELLED, FED_E_IO. */
+ * FED_E_TIMEOUT, FED_E_LIMIT (answer too long), FED_E_CANCELLED, FED_E_INVALID (bad URL),
+ * FED_E_IO (a file that cannot be read or written). */
 FED_NODISCARD int fed_http_run(const struct fed_http_request *request,
                                struct fed_http_response *ret_response,
                                struct fed_err *err);

@@ -235,7 +235,7 @@ void rpc_call_free(struct fed_rpc_call *call)
         call->on_freed(call->on_freed_arg, call);
     }
     for (unsigned i = 0; i < call->n_texts; i++) {
-        gpr_free(call->texts[i]);
+        gpr_free(call->texts[i].text);
     }
     if (call->in != NULL) {
         grpc_byte_buffer_destroy(call->in);
@@ -407,6 +407,22 @@ void fed_rpc_call_cancel(struct fed_rpc_call *call)
     }
 }
 
+/* The text of one item, made once however often it is asked for. */
+static const char *metadata_text(struct fed_rpc_call *call, size_t i)
+{
+    for (unsigned k = 0; k < call->n_texts; k++) {
+        if (call->texts[k].item == i) {
+            return call->texts[k].text;
+        }
+    }
+    if (call->n_texts == sizeof(call->texts) / sizeof(call->texts[0])) {
+        return NULL;
+    }
+    call->texts[call->n_texts].item = i;
+    call->texts[call->n_texts].text = grpc_slice_to_c_string(call->metadata.metadata[i].value);
+    return call->texts[call->n_texts++].text;
+}
+
 const char *fed_rpc_call_metadata(const struct fed_rpc_call *call, const char *key)
 {
     struct fed_rpc_call *mutable_call = (struct fed_rpc_call *)(uintptr_t)call;
@@ -416,12 +432,7 @@ const char *fed_rpc_call_metadata(const struct fed_rpc_call *call, const char *k
         if (grpc_slice_str_cmp(item->key, key) != 0) {
             continue;
         }
-        if (call->n_texts == sizeof(call->texts) / sizeof(call->texts[0])) {
-            return NULL;
-        }
-        char *text = grpc_slice_to_c_string(item->value);
-        mutable_call->texts[mutable_call->n_texts++] = text;
-        return text;
+        return metadata_text(mutable_call, i);
     }
     return NULL;
 }

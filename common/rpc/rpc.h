@@ -85,7 +85,7 @@ void fed_rpc_call_read(struct fed_rpc_call *call);
 
 /* Send one message; takes `out` in every case. A second one before on_sent waits behind the first
  * (at most FED_RPC_SENDS_MAX wait: beyond it returns FED_E_LIMIT and the message is dropped). */
-#define FED_RPC_SENDS_MAX 64
+#define FED_RPC_SENDS_MAX 256 /* a Hello of 100,000 clients and two full rounds */
 FED_NODISCARD int
 fed_rpc_call_send(struct fed_rpc_call *call, struct fed_rpc_out *out, struct fed_err *err);
 
@@ -101,7 +101,8 @@ void fed_rpc_call_reply(struct fed_rpc_call *call, struct fed_rpc_out *out);
 /* Either side: end at once. on_closed follows. Idempotent. */
 void fed_rpc_call_cancel(struct fed_rpc_call *call);
 
-/* Server: request metadata by lower-case key, or NULL; borrowed for the life of the call. */
+/* Server: request metadata by lower-case key, or NULL; borrowed for the life of the call. At most 8
+ * different keys of one call. */
 const char *fed_rpc_call_metadata(const struct fed_rpc_call *call, const char *key);
 
 /* Server: the address of the peer, "127.0.0.1" or "::1", without port; and a number that names the

@@ -139,9 +139,11 @@ int fed_rpc_channel_call(struct fed_rpc_channel *channel,
     if (call == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "call");
     }
-    call->call = grpc_channel_create_call(channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
-                                          channel->rpc->queue, grpc_slice_from_copied_string(path),
-                                          NULL, deadline_in(timeout_ms), NULL);
+    const grpc_slice method = grpc_slice_from_copied_string(path);
+    call->call =
+        grpc_channel_create_call(channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
+                                 channel->rpc->queue, method, NULL, deadline_in(timeout_ms), NULL);
+    grpc_slice_unref(method); /* gRPC has taken a reference of its own */
     fed_list_add(&channel->calls, &call->link);
     fed_rpc_call_set(call, ops, arg);
     start_call(channel, call);
@@ -209,6 +211,9 @@ void fed_rpc_channel_unary(struct fed_rpc_channel *channel,
     struct unary *unary = calloc(1, sizeof(*unary));
     struct fed_rpc_call *call = NULL;
 
+    if (ret_call != NULL) {
+        *ret_call = NULL; /* there is none when it cannot be started */
+    }
     assert(timeout_ms > 0);
     if (unary == NULL) {
         abort(); /* not even the callback could be kept */

@@ -70,7 +70,10 @@ struct fed_rpc_call {
     int is_cancelled; /* server: from RECV_CLOSE */
     char ip[64];
     uint64_t connection;
-    char *texts[8]; /* metadata values handed out as texts, owned */
+    struct {         /* metadata values handed out as texts */
+        size_t item; /* index in metadata */
+        char *text;  /* owned */
+    } texts[8];
     unsigned n_texts;
     void (*on_freed)(void *owner, struct fed_rpc_call *call); /* owner's bookkeeping; may be NULL */
     void *on_freed_arg;

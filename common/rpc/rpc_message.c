@@ -8,6 +8,7 @@
 #include <grpc/byte_buffer_reader.h>
 
 #include "common/base/buf.h"
+#include "common/base/text.h"
 #include "common/rpc/rpc_inside.h"
 
 #define UNPACK_BASE_MAX  (4U * 1024U * 1024U) /* bytes a message may take when unpacked, … */
@@ -83,42 +84,13 @@ static void budget_free(void *data, void *pointer)
     free(pointer);
 }
 
-/* RFC 3629: shortest forms only, no surrogates, at most U+10FFFF. */
-static bool is_utf8(const char *text)
-{
-    const uint8_t *p = (const uint8_t *)text;
-
-    while (*p != 0) {
-        const unsigned n = *p < 0x80   ? 0
-                           : *p < 0xC2 ? 9
-                           : *p < 0xE0 ? 1
-                           : *p < 0xF0 ? 2
-                           : *p < 0xF5 ? 3
-                                       : 9;
-        if (n == 9) {
-            return false;
-        }
-        if ((*p == 0xE0 && p[1] < 0xA0) || (*p == 0xED && p[1] > 0x9F) ||
-            (*p == 0xF0 && p[1] < 0x90) || (*p == 0xF4 && p[1] > 0x8F)) {
-            return false;
-        }
-        p++;
-        for (unsigned i = 0; i < n; i++, p++) {
-            if ((*p & 0xC0U) != 0x80) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
 static bool check_message(const ProtobufCMessage *message, int depth);
 
 static bool check_value(const ProtobufCFieldDescriptor *field, const void *value, int depth)
 {
     if (field->type == PROTOBUF_C_TYPE_STRING) {
         const char *text = *(const char *const *)value;
-        return text == NULL || is_utf8(text);
+        return text == NULL || fed_text_is_utf8(text);
     }
     if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
         const ProtobufCMessage *child = *(const ProtobufCMessage *const *)value;

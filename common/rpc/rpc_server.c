@@ -21,8 +21,9 @@
 #include "common/base/strmap.h"
 #include "common/rpc/rpc_inside.h"
 
-#define PREARM          16 /* calls of one method that may arrive between two turns of the loop */
-#define METHODS_MAX     64 /* in a table */
+#define PREARM          16  /* calls of one method that may arrive between two turns of the loop */
+#define METHODS_MAX     64  /* in a table */
+#define SHORTAGE_MS     100 /* before accepting is tried again without descriptors */
 #define FD_MAX          65536 /* connections we accept ourselves are known by their descriptor */
 #define CONNECTIONS_MAX 16384 /* remembered peers without a live call */
 
@@ -331,7 +332,12 @@ static void accept_one(struct fed_rpc_server *server)
     const int fd = accept(server->own.listen_fd, (struct sockaddr *)&from, &size);
 
     if (fd < 0) {
-        return; /* the peer went away, or descriptors are short: the next turn tries again */
+        /* The peer went away, or another process took it. Short of descriptors, poll() would come
+         * back at once for as long as that lasts: wait a moment, but not for our own end. */
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            (void)poll(&(struct pollfd){server->own.wake_fd, POLLIN, 0}, 1, SHORTAGE_MS);
+        }
+        return;
     }
     if (fd >= FD_MAX || (server->config.connections_max > 0 &&
                          (uint32_t)fd > server->config.connections_max + 64U)) {
@@ -390,6 +396,8 @@ static int listen_fd(struct fed_rpc_server *server, const char *text, struct fed
         return fed_err_set(err, FED_E_INVALID, "fd:%s is not a listening socket we were given",
                            text);
     }
+    /* Another process may take the connection that poll() told us of. */
+    (void)fcntl((int)fd, F_SETFL, fcntl((int)fd, F_GETFL) | O_NONBLOCK);
     server->port =
         ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
                                             : ((struct sockaddr_in *)&address)->sin_port);

@@ -86,8 +86,14 @@ static struct fed_event *next_event(struct fed_loop *loop, bool *ret_is_over)
     return link == NULL ? NULL : FED_CONTAINER_OF(link, struct fed_event, link);
 }
 
+/* Run what is due now. What is started meanwhile waits for the next turn, even when it is due: a
+ * timer that starts itself again must not keep events from running. */
 static void run_timers(struct fed_loop *loop)
 {
+    struct fed_list due;
+    struct fed_link *link;
+
+    fed_list_init(&due);
     loop->own.now_ms = fed_clock_mono_ms();
     while (!fed_list_is_empty(&loop->own.timers)) {
         struct fed_timer *timer =
@@ -96,6 +102,10 @@ static void run_timers(struct fed_loop *loop)
             break;
         }
         fed_link_remove(&timer->link);
+        fed_list_add(&due, &timer->link);
+    }
+    while ((link = fed_list_take(&due)) != NULL) {
+        struct fed_timer *timer = FED_CONTAINER_OF(link, struct fed_timer, link);
         timer->fn(timer->arg);
     }
 }

@@ -1,6 +1,7 @@
 #include "reducer/blob/blob.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -145,21 +146,28 @@ copy_out(struct blob_store *store, const char *key, int fd, uint8_t *block, stru
 
 int blob_get_file(struct blob_store *store, const char *key, const char *path, struct fed_err *err)
 {
-    uint8_t *block = malloc(COPY_SIZE);
-    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    int rc;
+    char temporary[FED_PATH_SIZE];
+    uint8_t *block;
+    int fd;
+    int rc = fed_path_format(temporary, err, "%s.tmp", path);
 
-    if (fd < 0 || block == NULL) {
-        rc = fd < 0 ? fed_file_error(err, "create", path) : fed_err_set(err, FED_E_NOMEM, "copy");
-    } else {
-        rc = copy_out(store, key, fd, block, err);
+    if (rc < 0) {
+        return rc;
     }
+    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return fed_file_error(err, "create", temporary);
+    }
+    block = malloc(COPY_SIZE);
+    rc = block == NULL ? fed_err_set(err, FED_E_NOMEM, "copy")
+                       : copy_out(store, key, fd, block, err);
     free(block);
-    if (fd >= 0) {
-        (void)close(fd);
+    (void)close(fd);
+    if (rc == 0 && rename(temporary, path) != 0) {
+        rc = fed_file_error(err, "rename to", path);
     }
     if (rc != 0) {
-        (void)unlink(path);
+        (void)unlink(temporary);
     }
     return rc;
 }

@@ -88,8 +88,8 @@ FED_NODISCARD int blob_put_file(struct blob_store *store,
                                 const uint8_t sha256[32],
                                 struct fed_err *err);
 
-/* Up to `size` bytes from `offset`; *ret_size is less at the end only. Returns 0 or BLOB_NOT_FOUND.
- */
+/* Up to `size` bytes from `offset`; *ret_size is less at the end only, and 0 beyond it. Returns 0
+ * or BLOB_NOT_FOUND. */
 FED_NODISCARD int blob_read(struct blob_store *store,
                             const char *key,
                             uint64_t offset,
@@ -98,7 +98,8 @@ FED_NODISCARD int blob_read(struct blob_store *store,
                             size_t *ret_size,
                             struct fed_err *err);
 
-/* Copy a blob out to a file (replaced). Returns 0 or BLOB_NOT_FOUND. */
+/* Copy a blob out to a file, replaced as a whole: on failure the old one stays. Returns 0 or
+ * BLOB_NOT_FOUND. */
 FED_NODISCARD int
 blob_get_file(struct blob_store *store, const char *key, const char *path, struct fed_err *err);
 

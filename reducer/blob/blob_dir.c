@@ -145,6 +145,9 @@ static int dir_read(struct blob_store *store,
     if (fd < 0) {
         return errno == ENOENT ? BLOB_NOT_FOUND : fed_file_error(err, "open", path);
     }
+    if (offset > (uint64_t)INT64_MAX - size) {
+        size = 0; /* beyond the end of any file */
+    }
     while (rc == 0 && n > 0 && done < size) {
         n = pread(fd, p + done, size - done, (off_t)(offset + done));
         if (n < 0) {

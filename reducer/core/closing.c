@@ -40,19 +40,96 @@ void closing_send(struct federation *fed, const struct round_part *part)
     }
 }
 
+/* How long a partial sum may be on its way. */
+static uint64_t handing_ms(const struct federation *fed)
+{
+    return fed->config.close_timeout_ms + fed->base.n_elements * sizeof(int64_t) / BYTES_PER_MS;
+}
+
+/* Until when a missing partial is awaited: as long as its combiner is in its grace, but for that
+ * never beyond the deadline. A link that stands may have been dead since before the Close: it takes
+ * two unanswered pings, longer than close_timeout_ms, until that is known. */
+static uint64_t part_ends_ms(const struct federation *fed, const struct round_part *part)
+{
+    const struct round *round = fed->round;
+    const struct roster_combiner *combiner = roster_find_combiner(&fed->roster, part->combiner_id);
+    uint64_t grace_ms = round->closed_ms;
+
+    if (combiner == NULL) {
+        grace_ms = fed->restarted_ms;
+    } else if (combiner->link == 0) {
+        grace_ms = combiner->down_since_ms;
+    }
+    grace_ms += fed->config.combiner_grace_ms;
+    grace_ms = grace_ms < round->deadline_ms ? grace_ms : round->deadline_ms;
+    return grace_ms > round->close_ms ? grace_ms : round->close_ms;
+}
+
+void closing_resume(struct federation *fed, uint64_t now_ms)
+{
+    struct round *round = fed->round;
+    const uint64_t limit_ms = round->deadline_ms + handing_ms(fed);
+    const uint64_t until_ms = now_ms + handing_ms(fed);
+
+    if (round->close_ms < until_ms && round->close_ms < limit_ms) {
+        round->close_ms = until_ms < limit_ms ? until_ms : limit_ms;
+    }
+}
+
+/* Enough entries in the partials that are in: make the model; else the round has failed. */
+static void decide(struct federation *fed, uint64_t now_ms)
+{
+    size_t n = 0;
+
+    round_list_lost(fed->round);
+    for (size_t i = 0; i < fed->round->n_parts; i++) {
+        n += fed->round->parts[i].state == PART_ADDED ? fed->round->parts[i].n_entries : 0;
+    }
+    if (n == 0 || n < fed->session.clients_required) {
+        char why[FED_LINK_DETAIL_SIZE];
+        (void)snprintf(why, sizeof(why), "quorum missed: %zu of %u required updates, %llu refused",
+                       n, fed->session.clients_required,
+                       (unsigned long long)fed->round->n_refused + fed->round->n_refused_more);
+        closing_fail(fed, why, now_ms);
+        return;
+    }
+    if (fed->base.model_id[0] == '\0') {
+        return; /* still being read after a restart; federation_base_loaded() looks again */
+    }
+    (void)federation_push(fed, FEDERATION_FINISH);
+    federation_move(fed, FEDERATION_FINISHING);
+}
+
+static void look_closing(struct federation *fed, uint64_t now_ms)
+{
+    for (size_t i = 0; i < fed->round->n_parts; i++) {
+        struct round_part *part = &fed->round->parts[i];
+        if (part->state == PART_WAITING) {
+            const uint64_t until_ms = part_ends_ms(fed, part);
+            if (now_ms >= until_ms) {
+                round_fence_part(part);
+            } else {
+                federation_want(fed, until_ms);
+            }
+        }
+    }
+    if (round_is_summed(fed->round)) {
+        decide(fed, now_ms);
+    }
+}
+
 void closing_begin(struct federation *fed, uint64_t now_ms)
 {
     struct round *round = fed->round;
 
     round_move(round, ROUND_CLOSING);
     round->closed_ms = now_ms;
-    round->close_ms = now_ms + fed->config.close_timeout_ms +
-                      fed->base.n_elements * sizeof(int64_t) / BYTES_PER_MS;
+    round->close_ms = now_ms + handing_ms(fed);
     for (size_t i = 0; i < round->n_parts; i++) {
         closing_send(fed, &round->parts[i]);
     }
     federation_move(fed, FEDERATION_CLOSING);
-    closing_look(fed, now_ms);
+    look_closing(fed, now_ms);
 }
 
 static void look_collecting(struct federation *fed, uint64_t now_ms)
@@ -73,38 +150,6 @@ static void look_collecting(struct federation *fed, uint64_t now_ms)
     }
     federation_want(fed, fed->round->deadline_ms);
     federation_want(fed, look_ms);
-}
-
-/* Enough entries in the partials that are in: make the model; else the round has failed. */
-static void decide(struct federation *fed, uint64_t now_ms)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < fed->round->n_parts; i++) {
-        n += fed->round->parts[i].state == PART_ADDED ? fed->round->parts[i].n_entries : 0;
-    }
-    if (n == 0 || n < fed->session.clients_required) {
-        char why[FED_LINK_DETAIL_SIZE];
-        (void)snprintf(why, sizeof(why), "quorum missed: %zu of %u required updates, %llu refused",
-                       n, fed->session.clients_required,
-                       (unsigned long long)(fed->round->n_refused + fed->round->n_refused_more));
-        closing_fail(fed, why, now_ms);
-        return;
-    }
-    (void)federation_push(fed, FEDERATION_FINISH);
-    federation_move(fed, FEDERATION_FINISHING);
-}
-
-static void look_closing(struct federation *fed, uint64_t now_ms)
-{
-    if (!round_is_summed(fed->round) && now_ms >= fed->round->close_ms) {
-        round_fence_missing(fed->round);
-    }
-    if (round_is_summed(fed->round)) {
-        decide(fed, now_ms);
-    } else if (now_ms < fed->round->close_ms) {
-        federation_want(fed, fed->round->close_ms);
-    }
 }
 
 void closing_look(struct federation *fed, uint64_t now_ms)
@@ -137,9 +182,11 @@ void closing_cancel(struct federation *fed, uint64_t now_ms)
 void closing_recorded(struct federation *fed)
 {
     fed->round->version++;
+    fed->is_recorded = true;
     fed->session.rounds_done++;
     if (fed->round->state == ROUND_COMMITTED) {
         fed_id_copy(fed->session.base_model_id, fed->round->model_id);
+        memcpy(fed->session.base_round_id, fed->round->round_id, FED_ROUND_ID_SIZE);
     } else {
         fed->session.failed_rounds += fed->round->state == ROUND_FAILED ? 1 : 0;
     }
@@ -158,13 +205,13 @@ void closing_send_done(struct federation *fed, uint64_t link, const char *round_
     action->link = link;
     action->down.type = FED_DOWN_DONE;
     (void)snprintf(action->down.done.round_id, FED_ROUND_ID_SIZE, "%s", round_id);
-    action->down.done.outcome = FED_ROUND_CANCELLED;
+    action->down.done.outcome = FED_ROUND_FAILED; /* of a round before this one: it is over */
     if (round != NULL && strcmp(round->round_id, round_id) == 0) {
         if (round->state == ROUND_COMMITTED) {
             action->down.done.outcome = FED_ROUND_COMMITTED;
             fed_id_copy(action->down.done.model_id, round->model_id);
-        } else if (round->state == ROUND_FAILED) {
-            action->down.done.outcome = FED_ROUND_FAILED;
+        } else if (round->state == ROUND_CANCELLED) {
+            action->down.done.outcome = FED_ROUND_CANCELLED;
         }
     }
 }
@@ -186,6 +233,11 @@ static bool is_asked(const struct federation *fed,
     return fed->session.n_client_ids == 0;
 }
 
+static uint32_t max_count(uint32_t a, size_t b)
+{
+    return b > a ? (uint32_t)b : a;
+}
+
 void closing_send_validate(struct federation *fed, const struct roster_combiner *combiner)
 {
     struct federation_action *action = NULL;
@@ -194,9 +246,12 @@ void closing_send_validate(struct federation *fed, const struct roster_combiner 
     size_t cursor = 0;
 
     if (combiner->link == 0 || fed->validation.model_id[0] == '\0' ||
+        strcmp(fed->base.model_id, fed->validation.model_id) != 0 || /* being read: later */
         (action = federation_push(fed, FEDERATION_SEND)) == NULL) {
         return;
     }
+    fed->validation.n_asked =
+        max_count(fed->validation.n_asked, planning_count_candidates(fed, &fed->session));
     action->link = combiner->link;
     action->down.type = FED_DOWN_VALIDATE;
     validate = &action->down.validate;
@@ -218,19 +273,24 @@ void closing_send_validate(struct federation *fed, const struct roster_combiner 
     }
 }
 
-static void begin_validation(struct federation *fed)
+void closing_send_validates(struct federation *fed)
 {
     const struct roster_combiner *combiner;
     size_t cursor = 0;
 
+    while ((combiner = fed_strmap_next(&fed->roster.combiners, &cursor, NULL)) != NULL) {
+        closing_send_validate(fed, combiner);
+    }
+}
+
+static void begin_validation(struct federation *fed)
+{
     fed_id_copy(fed->validation.model_id, fed->round->model_id);
     memcpy(fed->validation.round_id, fed->round->round_id, FED_ROUND_ID_SIZE);
     fed->validation.n_received = 0;
     fed->validation.n_asked = (uint32_t)planning_count_candidates(fed, &fed->session);
     fed_strmap_deinit(&fed->validated);
-    while ((combiner = fed_strmap_next(&fed->roster.combiners, &cursor, NULL)) != NULL) {
-        closing_send_validate(fed, combiner);
-    }
+    closing_send_validates(fed);
 }
 
 void closing_derived(struct federation *fed, uint64_t now_ms)

@@ -69,6 +69,7 @@ struct federation *federation_free(struct federation *fed)
     roster_deinit(&fed->roster);
     fed_strmap_deinit(&fed->validated);
     federation_session_deinit(&fed->session);
+    federation_session_deinit(&fed->next_start.session);
     federation_base_deinit(&fed->base);
     (void)round_free(fed->round);
     free(fed->expected.client_ids);
@@ -179,14 +180,19 @@ static int compare_ids(const void *a, const void *b)
     return strcmp(a, b);
 }
 
+static void sort_clients(struct federation_session *session)
+{
+    if (session->n_client_ids > 1) {
+        qsort(session->client_ids, session->n_client_ids, FED_ID_SIZE, compare_ids);
+    }
+}
+
 static void take_session(struct federation *fed, struct federation_session *session)
 {
     federation_session_deinit(&fed->session);
     fed->session = *session;
     *session = (struct federation_session){0};
-    if (fed->session.n_client_ids > 1) {
-        qsort(fed->session.client_ids, fed->session.n_client_ids, FED_ID_SIZE, compare_ids);
-    }
+    sort_clients(&fed->session);
     fed->has_session = true;
     fed->is_terminated = false;
     fed->validation = (struct federation_validation){0};
@@ -200,11 +206,19 @@ void federation_start(struct federation *fed,
     char text[128];
 
     (void)now_ms;
+    if (fed->state == FEDERATION_ENDING && !fed->next_start.is_wanted) {
+        fed->next_start.is_wanted = true; /* the last one's row may already say Finished */
+        fed->next_start.session = *session;
+        fed->next_start.token = token;
+        *session = (struct federation_session){0};
+        return;
+    }
     if (fed->state != FEDERATION_IDLE) {
         federation_answer(fed, token, 400, "A session is already running!");
         federation_session_deinit(session);
         return;
     }
+    sort_clients(session);
     if (planning_count_candidates(fed, session) < session->clients_required) {
         (void)snprintf(text, sizeof(text),
                        "Number of available clients is lower than the required minimum of %u",
@@ -255,6 +269,10 @@ int federation_resume(struct federation *fed,
     }
     take_session(fed, session);
     fed->is_terminated = is_terminated;
+    if (fed->session.base_round_id[0] != '\0' && fed->session.is_validating) {
+        fed_id_copy(fed->validation.model_id, fed->session.base_model_id);
+        memcpy(fed->validation.round_id, fed->session.base_round_id, FED_ROUND_ID_SIZE);
+    }
     planning_expect(fed, now_ms);
     load_base(fed);
     if (round == NULL) {
@@ -262,6 +280,7 @@ int federation_resume(struct federation *fed,
         return 0;
     }
     fed->round = round;
+    fed->is_recorded = false;
     fed->restarted_ms = now_ms;
     for (size_t i = 0; i < round->n_parts; i++) {
         round->parts[i].is_sent = false;
@@ -338,11 +357,15 @@ static bool is_round_live(const struct federation *fed)
     return fed->round != NULL && fed->round->state <= ROUND_CLOSING;
 }
 
+/* Is the combiners' round this one that is open here, or not yet recorded as over? */
+static bool is_ours(const struct federation *fed, const char *round_id)
+{
+    return fed->round != NULL && !fed->is_recorded && strcmp(fed->round->round_id, round_id) == 0;
+}
+
 /* What the combiner's Hello says of our round; false when it does not have our present plan. */
-static bool hear_round(struct federation *fed,
-                       struct round_part *part,
-                       const struct fed_hello_round *heard,
-                       uint64_t now_ms)
+static bool
+hear_round(struct federation *fed, struct round_part *part, const struct fed_hello_round *heard)
 {
     for (size_t i = 0; i < heard->n_admitted; i++) {
         round_admitted(fed->round, part, &heard->admitted[i]);
@@ -356,12 +379,29 @@ static bool hear_round(struct federation *fed,
     part->is_sent = true;
     if (heard->state >= FED_LINK_ROUND_SEALING) {
         fed->was_closed = true; /* by us, before we were restarted */
-        closing_look(fed, now_ms);
     }
     return true;
 }
 
-/* Bring a combiner that has just attached up to date about the open round. */
+/* Bring a combiner that has just attached up to date about the open round: its plan, also when it
+ * has it (a restarted one does not know the time that is left), and that it is to close. */
+static void
+brief_part(struct federation *fed, struct round_part *part, bool has_plan, uint64_t now_ms)
+{
+    if (part->state != PART_WAITING || fed->round->state == ROUND_PLANNED) {
+        return;
+    }
+    if (fed->is_journaling) {
+        part->is_sent = false; /* once that is written */
+    } else if (fed->round->state == ROUND_OPEN || !has_plan) {
+        planning_send(fed, part, now_ms);
+    }
+    if (fed->state == FEDERATION_CLOSING) {
+        closing_resume(fed, now_ms);
+        closing_send(fed, part);
+    }
+}
+
 static void brief_combiner(struct federation *fed,
                            const struct fed_hello *hello,
                            uint64_t link,
@@ -372,32 +412,18 @@ static void brief_combiner(struct federation *fed,
     bool has_plan = false;
 
     if (part != NULL && part->state == PART_FENCED && fed->round->state == ROUND_OPEN) {
-        part->plan_seq = part->fenced_plan_seq + 1;
-        part->state = PART_WAITING;
-        part->is_sent = false;
+        round_reopen_part(part);
+        planning_journal(fed); /* a new plan_seq is written before it is sent */
     }
     for (size_t i = 0; i < hello->n_rounds; i++) {
-        if (part != NULL && strcmp(hello->rounds[i].round_id, fed->round->round_id) == 0) {
-            has_plan = hear_round(fed, part, &hello->rounds[i], now_ms);
-        } else if (fed->round == NULL || fed->state == FEDERATION_IDLE ||
-                   strcmp(hello->rounds[i].round_id, fed->round->round_id) != 0 ||
-                   fed->round->state >= ROUND_COMMITTED) {
+        if (!is_ours(fed, hello->rounds[i].round_id)) {
             closing_send_done(fed, link, hello->rounds[i].round_id);
+        } else if (part != NULL) {
+            has_plan = hear_round(fed, part, &hello->rounds[i]);
         }
     }
-    if (part == NULL) {
-        return;
-    }
-    if (!has_plan && fed->round->state == ROUND_OPEN && !part->is_sent && part->plan_seq > 1 &&
-        !fed->is_journaling) {
-        fed->is_journaling = true; /* a new plan_seq is written before it is sent */
-        (void)federation_push(fed, FEDERATION_STORE_ROUND);
-    } else if (!has_plan && part->state == PART_WAITING && !fed->is_journaling &&
-               fed->round->state != ROUND_PLANNED) {
-        planning_send(fed, part, now_ms);
-    }
-    if (fed->round->state == ROUND_CLOSING) {
-        closing_send(fed, part);
+    if (part != NULL) {
+        brief_part(fed, part, has_plan, now_ms);
     }
 }
 
@@ -457,7 +483,8 @@ static void hear_admitted(struct federation *fed,
         return;
     }
     part = round_find_part(fed->round, combiner->combiner_id);
-    if (part != NULL && up->plan_seq == part->plan_seq) {
+    if (part != NULL && up->plan_seq <= part->plan_seq) {
+        /* also under a former plan: what the log holds is in the sum of the present one */
         round_admitted(fed->round, part, &up->admitted);
     }
 }
@@ -502,10 +529,19 @@ enum fed_verdict federation_partial(struct federation *fed,
     struct federation_action *action;
 
     ret_detail[0] = '\0';
-    if (fed->round != NULL && strcmp(fed->round->round_id, partial->round_id) == 0) {
-        verdict =
-            round_take_partial(fed->round, partial->combiner_id, partial->plan_seq, partial->sha256,
-                               &partial->entries, partial->n_entries, partial->token, ret_detail);
+    if (is_ours(fed, partial->round_id)) {
+        const struct round_partial arrived = {
+            .combiner_id = partial->combiner_id,
+            .plan_seq = partial->plan_seq,
+            .sha256 = partial->sha256,
+            .entries = &partial->entries,
+            .n_entries = partial->n_entries,
+            .token = partial->token,
+        };
+        verdict = round_take_partial(fed->round, &arrived, ret_detail);
+        if (verdict == FED_VERDICT_OVER) {
+            verdict = FED_VERDICT_STALE; /* until its row is written the round may come again */
+        }
     }
     action = federation_push(fed, verdict == FED_VERDICT_ACCEPTED ? FEDERATION_ADD_PARTIAL
                                                                   : FEDERATION_DROP_PARTIAL);
@@ -530,12 +566,12 @@ void federation_base_loaded(struct federation *fed, struct federation_base *base
     federation_base_deinit(&fed->base);
     fed->base = *base;
     *base = (struct federation_base){0};
+    closing_send_validates(fed); /* of a resumed session: who attached before this was read */
     look(fed, now_ms);
 }
 
 void federation_base_failed(struct federation *fed, const char *reason, uint64_t now_ms)
 {
-    (void)now_ms;
     fed->session.is_stopping = true;
     fed->is_terminated = true;
     if (fed->state == FEDERATION_STARTING) {
@@ -543,6 +579,9 @@ void federation_base_failed(struct federation *fed, const char *reason, uint64_t
         fed->start_token = 0;
     } else if (fed->state == FEDERATION_PLANNING) {
         planning_end_session(fed);
+    } else if (fed->state == FEDERATION_CLOSING ||
+               (fed->state == FEDERATION_COLLECTING && !fed->is_journaling)) {
+        closing_fail(fed, reason, now_ms);
     }
 }
 
@@ -568,6 +607,10 @@ void federation_done(struct federation *fed, uint64_t now_ms)
         break;
     case FEDERATION_ENDING:
         federation_move(fed, FEDERATION_IDLE);
+        if (fed->next_start.is_wanted) {
+            fed->next_start.is_wanted = false;
+            federation_start(fed, &fed->next_start.session, fed->next_start.token, now_ms);
+        }
         break;
     case FEDERATION_IDLE:
     case FEDERATION_PLANNING:
@@ -656,6 +699,11 @@ const struct federation_base *federation_get_base(const struct federation *fed)
 uint64_t federation_get_next_round_id(const struct federation *fed)
 {
     return fed->next_round_id;
+}
+
+bool federation_is_over(const struct federation *fed, const char *round_id)
+{
+    return !is_ours(fed, round_id);
 }
 
 uint64_t federation_get_change(const struct federation *fed)

@@ -87,6 +87,9 @@ struct federation_session {
     size_t n_client_ids;
     bool is_validating;
     bool is_stopping; /* end after the open round */
+    /* The round that made base_model_id; empty: it is a seed. With is_validating a resumed session
+     * asks for that model's validation again. */
+    char base_round_id[FED_ROUND_ID_SIZE];
 };
 void federation_session_deinit(struct federation_session *session);
 
@@ -224,6 +227,9 @@ const struct federation_base *federation_get_base(const struct federation *feder
 uint64_t federation_get_next_round_id(const struct federation *federation);
 uint64_t federation_get_change(const struct federation *federation); /* grows with every change */
 bool federation_is_terminated(const struct federation *federation);
+
+/* Is this round over for good: another one's, or its last row is written? */
+bool federation_is_over(const struct federation *federation, const char *round_id);
 
 /* One line for people: what is waited for, and how long still. */
 void federation_format_wait(const struct federation *federation,

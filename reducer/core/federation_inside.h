@@ -22,6 +22,11 @@ struct federation {
     struct round *round;         /* the open one, or the last one; owned */
     uint64_t next_round_id;
     uint64_t start_token;
+    struct { /* asked for while the last session's end was being written */
+        bool is_wanted;
+        struct federation_session session; /* owned */
+        uint64_t token;
+    } next_start;
     uint64_t planning_since_ms;
     uint64_t restarted_ms; /* the open round was resumed then; 0: it was planned by us */
     struct {
@@ -31,6 +36,8 @@ struct federation {
     } expected;
     bool was_closed;    /* a combiner holds a sealed sum of the open round: close it at once */
     bool is_journaling; /* a changed plan is being written while COLLECTING */
+    bool is_dirty;      /* it changed again meanwhile: to be written again before it is sent */
+    bool is_recorded;   /* the round's last word is in its row: combiners may forget the round */
     uint64_t due_ms;
     struct federation_validation validation;
     struct fed_strmap validated; /* client_id → the federation itself: a set */
@@ -57,6 +64,7 @@ size_t planning_count_candidates(const struct federation *fed,
 void planning_expect(struct federation *fed,
                      uint64_t now_ms); /* somebody was lost: wait for them */
 void planning_send(struct federation *fed, struct round_part *part, uint64_t now_ms);
+void planning_journal(struct federation *fed); /* write the row before its changed plans are sent */
 void planning_move_clients(struct federation *fed, uint64_t now_ms); /* off combiners given up */
 void planning_end_session(struct federation *fed);
 
@@ -64,12 +72,15 @@ void planning_end_session(struct federation *fed);
 void closing_look(struct federation *fed, uint64_t now_ms); /* COLLECTING and CLOSING */
 void closing_send(struct federation *fed, const struct round_part *part);
 void closing_begin(struct federation *fed, uint64_t now_ms);
+/* A combiner is back in a closing round: it gets the time a partial sum takes. */
+void closing_resume(struct federation *fed, uint64_t now_ms);
 void closing_fail(struct federation *fed, const char *why, uint64_t now_ms);
 void closing_cancel(struct federation *fed, uint64_t now_ms);
 void closing_recorded(struct federation *fed); /* COMMITTING or RECORDING is written */
 void closing_derived(struct federation *fed, uint64_t now_ms);
 void closing_send_done(struct federation *fed, uint64_t link, const char *round_id);
 void closing_send_validate(struct federation *fed, const struct roster_combiner *combiner);
+void closing_send_validates(struct federation *fed); /* to all combiners */
 struct round_patience closing_patience(const struct federation *fed);
 
 #endif /* REDUCER_CORE_FEDERATION_INSIDE_H */

@@ -136,6 +136,10 @@ make_round(struct federation *fed, char (*ids)[FED_ID_SIZE], size_t n_ids, uint6
     round->timeout_ms = fed->session.round_timeout_ms;
     round->planned_ms = now_ms;
     round->deadline_ms = now_ms + round->timeout_ms;
+    fed->restarted_ms = 0;
+    fed->was_closed = false;
+    fed->is_recorded = false;
+    fed->is_dirty = false;
     return true;
 }
 
@@ -147,8 +151,6 @@ static void plan_round(struct federation *fed, char (*ids)[FED_ID_SIZE], size_t 
         federation_want(fed, now_ms + 1000);
         return;
     }
-    fed->restarted_ms = 0;
-    fed->was_closed = false;
     (void)federation_push(fed, FEDERATION_RESET_SUM);
     (void)federation_push(fed, FEDERATION_STORE_ROUND);
     federation_move(fed, FEDERATION_JOURNALING);
@@ -159,7 +161,8 @@ static bool are_expected_present(const struct federation *fed)
     for (size_t i = 0; i < fed->expected.n_clients; i++) {
         const struct roster_client *client =
             roster_find_client(&fed->roster, fed->expected.client_ids[i]);
-        if (client == NULL || !roster_is_present(client)) {
+        const bool is_present = client != NULL && roster_is_present(client);
+        if (!is_present && is_wanted(&fed->session, fed->expected.client_ids[i])) {
             return false;
         }
     }
@@ -252,17 +255,49 @@ static void remember_clients(struct federation *fed)
     }
 }
 
+void planning_journal(struct federation *fed)
+{
+    if (fed->is_journaling) {
+        fed->is_dirty = true; /* what is being written is not the present plan */
+        return;
+    }
+    fed->is_journaling = true;
+    (void)federation_push(fed, FEDERATION_STORE_ROUND);
+}
+
+/* The row is written for the first time by this process: the round is open. Combiners that were
+ * given up before a restart of ours, and are back, are asked again. */
+static void open_round(struct federation *fed)
+{
+    round_move(fed->round, ROUND_OPEN);
+    remember_clients(fed);
+    federation_move(fed, FEDERATION_COLLECTING);
+    for (size_t i = 0; i < fed->round->n_parts; i++) {
+        struct round_part *part = &fed->round->parts[i];
+        const struct roster_combiner *combiner =
+            roster_find_combiner(&fed->roster, part->combiner_id);
+        part->is_sent = false; /* whoever has it is told the time that is left */
+        if (part->state == PART_FENCED && combiner != NULL && combiner->link != 0) {
+            round_reopen_part(part);
+            fed->is_dirty = true;
+        }
+    }
+}
+
 void planning_journaled(struct federation *fed, uint64_t now_ms)
 {
     fed->round->version++;
-    if (fed->state == FEDERATION_JOURNALING) {
-        round_move(fed->round, ROUND_OPEN);
-        remember_clients(fed);
-        federation_move(fed, FEDERATION_COLLECTING);
-    }
     fed->is_journaling = false;
+    if (fed->state == FEDERATION_JOURNALING) {
+        open_round(fed);
+    }
     if (fed->is_terminated) {
         closing_cancel(fed, now_ms);
+        return;
+    }
+    if (fed->is_dirty) {
+        fed->is_dirty = false;
+        planning_journal(fed);
         return;
     }
     for (size_t i = 0; i < fed->round->n_parts; i++) {
@@ -283,7 +318,11 @@ static void give_client(struct round *round, struct round_client *client, const 
         part = &round->parts[round->n_parts++];
         fed_id_copy(part->combiner_id, combiner_id);
     }
-    if (part != NULL && part->state == PART_WAITING) {
+    if (part == NULL) {
+        return;
+    }
+    round_reopen_part(part);
+    if (part->state == PART_WAITING) {
         part->plan_seq += part->is_sent || part->plan_seq == 0 ? 1 : 0;
         part->is_sent = false;
         client->part = (size_t)(part - round->parts);
@@ -301,6 +340,23 @@ static bool is_lost(const struct federation *fed, const struct round_part *part,
            now_ms >= since_ms + fed->config.combiner_grace_ms;
 }
 
+/* Take a client from this part, if that may be done now: a combiner that is up gets a plan without
+ * it (from then on no sum with it is accepted), one that has been down for its grace is fenced. */
+static bool take_client(const struct federation *fed, struct round_part *part, uint64_t now_ms)
+{
+    const struct roster_combiner *combiner = roster_find_combiner(&fed->roster, part->combiner_id);
+
+    if (combiner != NULL && combiner->link != 0 && part->state == PART_WAITING) {
+        part->plan_seq += part->is_sent ? 1 : 0;
+        part->is_sent = false;
+        return true;
+    }
+    if (part->state == PART_WAITING && is_lost(fed, part, now_ms)) {
+        round_fence_part(part);
+    }
+    return part->state == PART_FENCED;
+}
+
 void planning_move_clients(struct federation *fed, uint64_t now_ms)
 {
     struct round *round = fed->round;
@@ -315,16 +371,13 @@ void planning_move_clients(struct federation *fed, uint64_t now_ms)
         const struct roster_client *known = roster_find_client(&fed->roster, client->client_id);
         if (client->is_admitted || known == NULL || !roster_is_present(known) ||
             strcmp(known->combiner->combiner_id, part->combiner_id) == 0 ||
-            !is_lost(fed, part, now_ms)) {
+            !take_client(fed, part, now_ms)) {
             continue;
         }
-        part->state = PART_FENCED;
-        part->fenced_plan_seq = part->plan_seq;
         give_client(round, client, known->combiner->combiner_id);
         is_changed = true;
     }
     if (is_changed) {
-        fed->is_journaling = true;
-        (void)federation_push(fed, FEDERATION_STORE_ROUND);
+        planning_journal(fed);
     }
 }

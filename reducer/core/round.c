@@ -122,7 +122,7 @@ void round_admitted(struct round *round,
 {
     struct round_client *client = round_find_client(round, entry->client_id);
 
-    if (!is_of_part(round, client, part) || part->plan_seq <= part->fenced_plan_seq) {
+    if (!is_of_part(round, client, part) || part->state == PART_FENCED) {
         return;
     }
     client->is_admitted = true;
@@ -153,9 +153,20 @@ static void list_refused(struct round *round, const struct fed_refused *refused)
     }
     if (round->refused == NULL || round->n_refused == ROUND_REFUSALS_MAX) {
         round->n_refused_more++;
+        round->refused_more[refused->reason]++;
         return;
     }
     round->refused[round->n_refused++] = *refused;
+}
+
+/* Does it say that the client has done its task for this round, badly? An update of another round,
+ * or a second one, says nothing of that; nor does one that came to its new combiner before the plan
+ * that asks it there. */
+static bool is_answer(enum fed_refusal reason)
+{
+    return reason != FED_REFUSAL_LATE && reason != FED_REFUSAL_OTHER_ROUND &&
+           reason != FED_REFUSAL_OTHER_SESSION && reason != FED_REFUSAL_SESSION_OVER &&
+           reason != FED_REFUSAL_DUPLICATE && reason != FED_REFUSAL_NOT_ASKED;
 }
 
 void round_refused(struct round *round,
@@ -165,8 +176,20 @@ void round_refused(struct round *round,
     struct round_client *client = round_find_client(round, refused->client_id);
 
     list_refused(round, refused);
-    if (refused->is_own_connection && is_of_part(round, client, part) && !client->is_admitted) {
+    if (refused->is_own_connection && is_answer(refused->reason) &&
+        is_of_part(round, client, part) && !client->is_admitted) {
         client->refusal = refused->reason;
+    }
+}
+
+void round_reopen_part(struct round_part *part)
+{
+    if (part->state == PART_FENCED) {
+        assert(part->fenced_plan_seq >= part->plan_seq);
+        part->plan_seq = part->fenced_plan_seq + 1;
+        part->state = PART_WAITING;
+        part->is_sent = false;
+        part->n_corrupt = 0;
     }
 }
 
@@ -202,7 +225,9 @@ static uint64_t patience_ends(const struct round_part *part,
         return until;
     }
     if (combiner->link == 0) {
-        return later(until, combiner->down_since_ms + patience->combiner_grace_ms);
+        /* Gone or restarting, nobody can tell: its clients may come back to it or elsewhere. */
+        return later(until, combiner->down_since_ms +
+                                later(patience->combiner_grace_ms, patience->reattach_grace_ms));
     }
     if (combiner->reboot_ms != 0) {
         until = later(until, combiner->reboot_ms + patience->reattach_grace_ms);
@@ -304,44 +329,45 @@ static bool check_entries(const struct round *round,
     return true;
 }
 
-enum fed_verdict round_take_partial(struct round *round,
-                                    const char *combiner_id,
-                                    uint64_t plan_seq,
-                                    const uint8_t sha256[FED_SHA256_SIZE],
-                                    struct fed_entry **entries,
-                                    size_t n_entries,
-                                    uint64_t token,
-                                    char *ret_detail)
+void round_fence_part(struct round_part *part)
 {
-    struct round_part *part = round_find_part(round, combiner_id);
+    assert(part->state == PART_WAITING);
+    part->state = PART_FENCED;
+    part->fenced_plan_seq = part->plan_seq;
+}
+
+enum fed_verdict
+round_take_partial(struct round *round, const struct round_partial *partial, char *ret_detail)
+{
+    struct round_part *part = round_find_part(round, partial->combiner_id);
 
     ret_detail[0] = '\0';
     if (states[round->state].next == 0) {
         return FED_VERDICT_OVER;
     }
-    if (part == NULL || plan_seq != part->plan_seq || plan_seq <= part->fenced_plan_seq ||
-        part->state == PART_FENCED || round->state != ROUND_CLOSING) {
+    if (part == NULL || partial->plan_seq != part->plan_seq ||
+        partial->plan_seq <= part->fenced_plan_seq || part->state == PART_FENCED ||
+        round->state != ROUND_CLOSING) {
         (void)snprintf(ret_detail, FED_LINK_DETAIL_SIZE, "plan %llu is not awaited",
-                       (unsigned long long)plan_seq);
+                       (unsigned long long)partial->plan_seq);
         return FED_VERDICT_STALE;
     }
     if (part->state != PART_WAITING) {
-        return memcmp(part->sha256, sha256, FED_SHA256_SIZE) == 0 ? FED_VERDICT_DUPLICATE
-                                                                  : FED_VERDICT_STALE;
+        return memcmp(part->sha256, partial->sha256, FED_SHA256_SIZE) == 0 ? FED_VERDICT_DUPLICATE
+                                                                           : FED_VERDICT_STALE;
     }
-    if (!check_entries(round, part, *entries, n_entries, ret_detail)) {
+    if (!check_entries(round, part, *partial->entries, partial->n_entries, ret_detail)) {
         if (++part->n_corrupt >= ROUND_CORRUPT_MAX) {
-            part->state = PART_FENCED;
-            part->fenced_plan_seq = part->plan_seq;
+            round_fence_part(part);
         }
         return FED_VERDICT_CORRUPT;
     }
-    part->entries = *entries;
-    *entries = NULL;
-    part->n_entries = n_entries;
-    part->token = token;
+    part->entries = *partial->entries;
+    *partial->entries = NULL;
+    part->n_entries = partial->n_entries;
+    part->token = partial->token;
     part->state = PART_ADDING;
-    memcpy(part->sha256, sha256, FED_SHA256_SIZE);
+    memcpy(part->sha256, partial->sha256, FED_SHA256_SIZE);
     return FED_VERDICT_ACCEPTED;
 }
 
@@ -354,14 +380,8 @@ void round_partial_added(struct round *round, uint64_t token)
     }
 }
 
-void round_fence_missing(struct round *round)
+void round_list_lost(struct round *round)
 {
-    for (size_t i = 0; i < round->n_parts; i++) {
-        if (round->parts[i].state == PART_WAITING) {
-            round->parts[i].state = PART_FENCED;
-            round->parts[i].fenced_plan_seq = round->parts[i].plan_seq;
-        }
-    }
     for (size_t i = 0; i < round->n_clients; i++) {
         struct round_client *client = &round->clients[i];
         if (client->is_admitted && round->parts[client->part].state == PART_FENCED) {

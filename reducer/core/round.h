@@ -88,10 +88,11 @@ struct round {
     size_t n_clients;
     struct round_part *parts; /* (n_parts,) owned */
     size_t n_parts;
-    struct fed_refused *refused; /* (n_refused,) owned */
+    struct fed_refused *refused; /* (n_refused,) owned; NULL, or room for ROUND_REFUSALS_MAX */
     size_t n_refused;
-    uint64_t n_refused_more;    /* beyond ROUND_REFUSALS_MAX */
-    char model_id[FED_ID_SIZE]; /* COMMITTED */
+    uint64_t n_refused_more;                /* beyond ROUND_REFUSALS_MAX */
+    uint64_t refused_more[FED_REFUSAL_MAX]; /* the same by reason */
+    char model_id[FED_ID_SIZE];             /* COMMITTED */
     uint8_t model_sha256[FED_SHA256_SIZE];
     uint64_t model_size_bytes;
     char failure[FED_LINK_DETAIL_SIZE]; /* FAILED: why */
@@ -123,14 +124,18 @@ void round_move(struct round *round, enum round_state next);
 struct round_client *round_find_client(const struct round *round, const char *client_id);
 struct round_part *round_find_part(const struct round *round, const char *combiner_id);
 
-/* What a combiner says it has admitted or refused; told again it changes nothing. Entries of a plan
- * that is fenced or not the part's present one are ignored. */
+/* What a combiner says it has admitted or refused; told again it changes nothing. What a
+ * combiner says of clients that are not its own, or while it is given up, is ignored. */
 void round_admitted(struct round *round,
                     const struct round_part *part,
                     const struct fed_entry *entry);
 void round_refused(struct round *round,
                    const struct round_part *part,
                    const struct fed_refused *refused);
+
+/* A part that was given up is asked again, under a plan_seq above the fence. Its new plan is to be
+ * journaled and sent. Harmless for a part that was not. */
+void round_reopen_part(struct round_part *part);
 
 size_t round_count_admitted(const struct round *round);
 
@@ -151,24 +156,29 @@ bool round_is_answered(const struct round *round,
                        uint64_t now_ms,
                        uint64_t *ret_look_ms);
 
-/* Judge a partial sum that has arrived whole and whose hash held. On FED_VERDICT_ACCEPTED the
- * entries (taken over, set to NULL at the caller) belong to the part, which is ADDING under
- * `token`. `detail` (FED_LINK_DETAIL_SIZE) says why not. */
-enum fed_verdict round_take_partial(struct round *round,
-                                    const char *combiner_id,
-                                    uint64_t plan_seq,
-                                    const uint8_t sha256[FED_SHA256_SIZE],
-                                    struct fed_entry **entries,
-                                    size_t n_entries,
-                                    uint64_t token,
-                                    char *ret_detail);
+/* A partial sum that has arrived whole and whose hash held. */
+struct round_partial {
+    const char *combiner_id;
+    uint64_t plan_seq;
+    const uint8_t *sha256;      /* (FED_SHA256_SIZE,) */
+    struct fed_entry **entries; /* (n_entries,) taken over, and set to NULL, when ACCEPTED */
+    size_t n_entries;
+    uint64_t token;
+};
+
+/* Judge it. On FED_VERDICT_ACCEPTED its entries belong to the part, which is ADDING under its
+ * token. `ret_detail` (FED_LINK_DETAIL_SIZE) says why not. */
+enum fed_verdict
+round_take_partial(struct round *round, const struct round_partial *partial, char *ret_detail);
 
 /* Its sums have been added. */
 void round_partial_added(struct round *round, uint64_t token);
 
-/* Give up what has not been handed over: WAITING parts are FENCED, their admitted clients refused
- * as combiner_lost. */
-void round_fence_missing(struct round *round);
+/* Give up a WAITING part: its partial sums up to the present plan_seq are STALE from now on. */
+void round_fence_part(struct round_part *part);
+
+/* Refuse the admitted clients of FENCED parts as combiner_lost. */
+void round_list_lost(struct round *round);
 
 /* No part WAITING or ADDING. */
 bool round_is_summed(const struct round *round);

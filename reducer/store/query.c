@@ -1,10 +1,13 @@
 /* Queries over documents in memory: what every back end may fall back on. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/clock.h"
 #include "reducer/store/store_inside.h"
+
+#define PART_SIZE 512 /* bytes of one wanted text in a list, with the NUL; longer: no match */
 
 const json_t *store_path_get(const json_t *document, const char *path)
 {
@@ -44,15 +47,34 @@ static const char *scalar_text(const json_t *value, char space[64])
     return NULL;
 }
 
+/* -12, 0.5, 1e-3: decimal numbers as JSON writes them. What else strtod() takes ("nan", "0x10",
+ * " 1", and 1e999) is text here: an id may look like that. */
 static bool parse_number(const char *text, double *ret_value)
 {
-    char *end = NULL;
+    static const char digits[] = "0123456789";
+    const char *p = text + (*text == '-' ? 1 : 0);
+    size_t n = strspn(p, digits);
+    double value;
 
-    if (*text == '\0') {
+    p += n;
+    if (n > 0 && *p == '.') {
+        n = strspn(p + 1, digits);
+        p += 1 + n;
+    }
+    if (n > 0 && (*p == 'e' || *p == 'E')) {
+        p += p[1] == '-' || p[1] == '+' ? 2 : 1;
+        n = strspn(p, digits);
+        p += n;
+    }
+    if (n == 0 || *p != '\0') {
         return false;
     }
-    *ret_value = strtod(text, &end);
-    return *end == '\0';
+    value = strtod(text, NULL);
+    if (!isfinite(value)) {
+        return false;
+    }
+    *ret_value = value;
+    return true;
 }
 
 static int compare_texts(const char *a, const char *b)
@@ -66,12 +88,29 @@ static int compare_texts(const char *a, const char *b)
     return strcmp(a, b);
 }
 
-static bool is_in_list(const char *text, const char *list)
+/* Is the field's value (`text` as text) the wanted one? */
+static bool is_equal(const json_t *value, const char *text, const char *wanted)
 {
+    double x;
+
+    if (!json_is_number(value)) {
+        return strcmp(text, wanted) == 0;
+    }
+    return parse_number(wanted, &x) && compare_texts(text, wanted) == 0;
+}
+
+static bool is_in_list(const json_t *value, const char *text, const char *list)
+{
+    char wanted[PART_SIZE];
+
     while (true) {
         const size_t n = strcspn(list, ",");
-        if (strlen(text) == n && memcmp(text, list, n) == 0) {
-            return true;
+        if (n < sizeof(wanted)) {
+            memcpy(wanted, list, n);
+            wanted[n] = '\0';
+            if (is_equal(value, text, wanted)) {
+                return true;
+            }
         }
         if (list[n] == '\0') {
             return false;
@@ -83,17 +122,18 @@ static bool is_in_list(const char *text, const char *list)
 static bool filter_matches(const struct store_filter *filter, const json_t *document)
 {
     char space[64];
-    const char *text = scalar_text(store_path_get(document, filter->path), space);
+    const json_t *value = store_path_get(document, filter->path);
+    const char *text = scalar_text(value, space);
 
     if (filter->value == NULL || text == NULL) {
-        const bool is_equal = filter->value == NULL && text == NULL;
-        return filter->op == STORE_OP_NE ? !is_equal : filter->op == STORE_OP_EQ && is_equal;
+        const bool is_same = filter->value == NULL && (value == NULL || json_is_null(value));
+        return filter->op == STORE_OP_NE ? !is_same : filter->op == STORE_OP_EQ && is_same;
     }
     switch (filter->op) {
     case STORE_OP_EQ:
-        return compare_texts(text, filter->value) == 0;
+        return is_equal(value, text, filter->value);
     case STORE_OP_NE:
-        return compare_texts(text, filter->value) != 0;
+        return !is_equal(value, text, filter->value);
     case STORE_OP_GT:
         return compare_texts(text, filter->value) > 0;
     case STORE_OP_LT:
@@ -103,7 +143,7 @@ static bool filter_matches(const struct store_filter *filter, const json_t *docu
     case STORE_OP_LTE:
         return compare_texts(text, filter->value) <= 0;
     case STORE_OP_IN:
-        return is_in_list(text, filter->value);
+        return is_in_list(value, text, filter->value);
     }
     return false;
 }
@@ -124,6 +164,16 @@ struct row {
     const struct store_query *query;
 };
 
+/* Null and what is no scalar, then numbers, then texts: a total order, or qsort() has none. */
+static int compare_fields(const char *a, const char *b)
+{
+    double number;
+    const int kind_a = a == NULL ? 0 : parse_number(a, &number) ? 1 : 2;
+    const int kind_b = b == NULL ? 0 : parse_number(b, &number) ? 1 : 2;
+
+    return kind_a != kind_b || a == NULL || b == NULL ? kind_a - kind_b : compare_texts(a, b);
+}
+
 static int compare_rows(const void *a, const void *b)
 {
     const struct row *x = a;
@@ -136,8 +186,7 @@ static int compare_rows(const void *a, const void *b)
         char space_y[64];
         const char *text_x = scalar_text(store_path_get(x->document, query->sort_path), space_x);
         const char *text_y = scalar_text(store_path_get(y->document, query->sort_path), space_y);
-        order = text_x == NULL || text_y == NULL ? (text_x != NULL) - (text_y != NULL)
-                                                 : compare_texts(text_x, text_y);
+        order = compare_fields(text_x, text_y);
     }
     if (order == 0) {
         order = (x->index > y->index) - (x->index < y->index);

@@ -4,10 +4,12 @@
 
 #include "reducer/store/store_inside.h"
 
-#define CAP 20000U /* documents of a capped collection */
+#ifndef STORE_CAP            /* the contract's tests set a small one */
+#    define STORE_CAP 20000U /* documents of a capped collection */
+#endif
 
 const struct store_collection_info store_collections[STORE_COLLECTION_MAX] = {
-    [STORE_FEDERATION] = {"federation", "name", 0, {NULL}},
+    [STORE_FEDERATION] = {"federation", "federation", 0, {NULL}},
     [STORE_COMBINERS] = {"combiners", "combiner_id", 0, {NULL}},
     [STORE_CLIENTS] = {"clients", "client_id", 0, {NULL}},
     [STORE_SESSIONS] = {"sessions", "session_id", 0, {NULL}},
@@ -18,12 +20,12 @@ const struct store_collection_info store_collections[STORE_COLLECTION_MAX] = {
     [STORE_VALIDATIONS] = {"validations",
                            "validation_id",
                            0,
-                           {"session_id", "model_id", "sender_key"}},
-    [STORE_STATUSES] = {"statuses", "status_id", CAP, {NULL}},
-    [STORE_PREDICTIONS] = {"predictions", "prediction_id", CAP, {NULL}},
-    [STORE_METRICS] = {"metrics", "metric_id", CAP, {NULL}},
-    [STORE_ATTRIBUTES] = {"attributes", "attribute_id", CAP, {NULL}},
-    [STORE_TELEMETRY] = {"telemetry", "telemetry_id", CAP, {NULL}},
+                           {"session_id", "model_id", "_sender_key"}},
+    [STORE_STATUSES] = {"statuses", "status_id", STORE_CAP, {NULL}},
+    [STORE_PREDICTIONS] = {"predictions", "prediction_id", STORE_CAP, {NULL}},
+    [STORE_METRICS] = {"metrics", "metric_id", STORE_CAP, {NULL}},
+    [STORE_ATTRIBUTES] = {"attributes", "attribute_id", STORE_CAP, {NULL}},
+    [STORE_TELEMETRY] = {"telemetry", "telemetry_id", STORE_CAP, {NULL}},
 };
 
 const char *store_collection_name(enum store_collection in)

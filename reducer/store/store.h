@@ -38,7 +38,7 @@ enum store_collection {
     STORE_MODELS,
     STORE_PACKAGES,
     STORE_RUNS,
-    STORE_VALIDATIONS, /* also unique: (session_id, model_id, sender) */
+    STORE_VALIDATIONS, /* also unique: (session_id, model_id, _sender_key) */
     STORE_STATUSES,    /* capped, as the following */
     STORE_PREDICTIONS,
     STORE_METRICS,
@@ -64,8 +64,10 @@ enum store_op {
     STORE_OP_IN, /* value: texts with commas between */
 };
 
-/* A field compared with a literal. Both sides are numbers where both look like it, else texts; the
- * value NULL means JSON null or absent. */
+/* A field compared with a literal; the value NULL means JSON null or absent.
+ * EQ, NE, IN: a field that holds a number is compared as a number, a text letter by letter.
+ * GT, LT, GTE, LTE, and the order of a sort: as numbers where both are written as decimal numbers
+ * ("10" comes after "9"), else as texts. In a sort: null, then numbers, then texts. */
 struct store_filter {
     char path[STORE_PATH_SIZE]; /* "sender.name" */
     enum store_op op;
@@ -130,7 +132,8 @@ const char *store_collection_key(enum store_collection in);  /* "session_id" */
 FED_NODISCARD int
 store_insert(struct store *store, enum store_collection in, json_t *document, struct fed_err *err);
 
-/* Write if the stored version is still `version`. Returns 0, STORE_NOT_FOUND, STORE_CONFLICT. */
+/* Write if the stored version is still `version`. Returns 0, STORE_NOT_FOUND, STORE_CONFLICT, or
+ * STORE_EXISTS where another document holds its unique combination. */
 FED_NODISCARD int store_replace(struct store *store,
                                 enum store_collection in,
                                 uint64_t version,

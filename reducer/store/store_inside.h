@@ -7,7 +7,7 @@
 struct store_collection_info {
     const char *name;
     const char *key;
-    size_t documents_max;  /* the oldest go first; 0: all are kept */
+    size_t documents_max;  /* about so many; the oldest go first; 0: all are kept */
     const char *unique[3]; /* paths of a second unique combination; NULL: none */
 };
 extern const struct store_collection_info store_collections[STORE_COLLECTION_MAX];

@@ -21,33 +21,36 @@ static bool is_same(const char *a, const char *b)
     return a != NULL && b != NULL && strcmp(a, b) == 0;
 }
 
-/* Index of the document with this key, or of another with this unique combination; else SIZE_MAX.
- */
-static size_t find_locked(const struct store_mem *mem,
-                          enum store_collection in,
-                          const char *key,
-                          const char *unique,
-                          bool *ret_is_key)
+/* Index of the document with this key; else SIZE_MAX. */
+static size_t find_locked(const struct store_mem *mem, enum store_collection in, const char *key)
 {
     const size_t n = json_array_size(mem->collections[in]);
 
     for (size_t i = 0; i < n; i++) {
-        const json_t *document = json_array_get(mem->collections[in], i);
-        if (is_same(store_document_key(in, document), key)) {
-            *ret_is_key = true;
-            return i;
-        }
-    }
-    for (size_t i = 0; i < n && unique != NULL; i++) {
-        char *other = store_document_unique(in, json_array_get(mem->collections[in], i));
-        const bool is_taken = is_same(other, unique);
-        free(other);
-        if (is_taken) {
-            *ret_is_key = false;
+        if (is_same(store_document_key(in, json_array_get(mem->collections[in], i)), key)) {
             return i;
         }
     }
     return SIZE_MAX;
+}
+
+/* Does a document other than the one at `self` hold the unique combination of this one? */
+static bool is_taken_locked(const struct store_mem *mem,
+                            enum store_collection in,
+                            size_t self,
+                            const json_t *document)
+{
+    char *unique = store_document_unique(in, document);
+    bool is_taken = false;
+
+    for (size_t i = 0; unique != NULL && !is_taken && i < json_array_size(mem->collections[in]);
+         i++) {
+        char *other = store_document_unique(in, json_array_get(mem->collections[in], i));
+        is_taken = i != self && is_same(other, unique);
+        free(other);
+    }
+    free(unique);
+    return is_taken;
 }
 
 enum mode {
@@ -63,18 +66,15 @@ static int write_locked(struct store_mem *mem,
                         json_t *document,
                         struct fed_err *err)
 {
-    char *unique = store_document_unique(in, document);
-    bool is_key = false;
-    const size_t i = find_locked(mem, in, store_document_key(in, document), unique, &is_key);
+    const size_t i = find_locked(mem, in, store_document_key(in, document));
     const json_t *old = i == SIZE_MAX ? NULL : json_array_get(mem->collections[in], i);
     const uint64_t old_version =
         old == NULL ? 0 : (uint64_t)json_integer_value(json_object_get(old, "version"));
     const uint64_t committed_ms =
-        is_key ? (uint64_t)json_integer_value(json_object_get(old, "committed_at")) : 0;
+        old == NULL ? 0 : (uint64_t)json_integer_value(json_object_get(old, "committed_at"));
     json_t *copy;
 
-    free(unique);
-    if (old != NULL && (!is_key || mode == INSERT)) {
+    if (old != NULL && mode == INSERT) {
         return STORE_EXISTS;
     }
     if (mode == REPLACE && old == NULL) {
@@ -83,7 +83,15 @@ static int write_locked(struct store_mem *mem,
     if (mode == REPLACE && old_version != version) {
         return STORE_CONFLICT;
     }
+    if (is_taken_locked(mem, in, i, document)) {
+        return STORE_EXISTS;
+    }
     copy = store_document_stamp(document, committed_ms, old_version + 1);
+    if (copy != NULL && json_dumpb(copy, NULL, 0, JSON_COMPACT) > STORE_DOCUMENT_MAX) {
+        json_decref(copy);
+        return fed_err_set(err, FED_E_LIMIT, "a document of %s is over %u bytes",
+                           store_collections[in].name, STORE_DOCUMENT_MAX);
+    }
     if (copy == NULL || (old == NULL ? json_array_append_new(mem->collections[in], copy)
                                      : json_array_set_new(mem->collections[in], i, copy)) != 0) {
         return fed_err_set(err, FED_E_NOMEM, "document");
@@ -139,12 +147,11 @@ static int mem_get(struct store *store,
                    struct fed_err *err)
 {
     struct store_mem *mem = self_of(store);
-    bool is_key = false;
     size_t i;
     json_t *copy = NULL;
 
     (void)pthread_mutex_lock(&mem->lock);
-    i = find_locked(mem, in, key, NULL, &is_key);
+    i = find_locked(mem, in, key);
     if (i != SIZE_MAX) {
         copy = json_deep_copy(json_array_get(mem->collections[in], i));
     }
@@ -195,12 +202,11 @@ static int
 mem_remove(struct store *store, enum store_collection in, const char *key, struct fed_err *err)
 {
     struct store_mem *mem = self_of(store);
-    bool is_key = false;
     size_t i;
 
     (void)err;
     (void)pthread_mutex_lock(&mem->lock);
-    i = find_locked(mem, in, key, NULL, &is_key);
+    i = find_locked(mem, in, key);
     if (i != SIZE_MAX) {
         (void)json_array_remove(mem->collections[in], i);
     }

@@ -19,7 +19,7 @@
 
 #define SCHEMA_VERSION 1
 #define BUSY_MS        5000
-#define PRUNE_EVERY    512 /* inserts into a capped collection between two prunings */
+#define PRUNE_PART     32 /* a capped collection grows by this part between two prunings */
 
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS documents ("
@@ -62,7 +62,7 @@ struct store_sqlite {
     pthread_mutex_t lock;
     sqlite3 *db; /* this and the following: under lock */
     sqlite3_stmt *prepared[STATEMENT_MAX];
-    unsigned n_inserts;
+    size_t n_inserts[STORE_COLLECTION_MAX]; /* since the last pruning */
     int lock_fd;
 };
 
@@ -99,7 +99,7 @@ static void bind_text(sqlite3_stmt *statement, int index, const char *text)
 static int parse_body(sqlite3_stmt *statement, json_t **ret_document, struct fed_err *err)
 {
     const char *body = (const char *)sqlite3_column_text(statement, 0);
-    json_t *document = body == NULL ? NULL : json_loads(body, 0, NULL);
+    json_t *document = body == NULL ? NULL : json_loads(body, JSON_ALLOW_NUL, NULL);
 
     if (document == NULL) {
         return fed_err_set(err, FED_E_CORRUPT, "a document of the store is no JSON");
@@ -136,14 +136,16 @@ static int stamp_locked(struct store_sqlite *self,
 
 static void prune_locked(struct store_sqlite *self, enum store_collection in)
 {
+    const size_t documents_max = store_collections[in].documents_max;
     sqlite3_stmt *statement;
 
-    if (store_collections[in].documents_max == 0 || ++self->n_inserts % PRUNE_EVERY != 0) {
+    if (documents_max == 0 || ++self->n_inserts[in] <= documents_max / PRUNE_PART) {
         return;
     }
+    self->n_inserts[in] = 0;
     statement = begin_locked(self, STATEMENT_PRUNE);
     bind_text(statement, 1, store_collections[in].name);
-    (void)sqlite3_bind_int64(statement, 2, (sqlite3_int64)store_collections[in].documents_max);
+    (void)sqlite3_bind_int64(statement, 2, (sqlite3_int64)documents_max);
     (void)sqlite3_step(statement); /* the next insert tries again */
     (void)sqlite3_reset(statement);
 }
@@ -191,8 +193,11 @@ static int write_locked(struct store_sqlite *self,
     if (rc != SQLITE_DONE) {
         return fail(self, rc, "write", err);
     }
+    if (old->version != 0) {
+        return sqlite3_changes(self->db) == 0 ? STORE_CONFLICT : 0;
+    }
     prune_locked(self, in);
-    return old->version != 0 && sqlite3_changes(self->db) == 0 ? STORE_CONFLICT : 0;
+    return 0;
 }
 
 static int

@@ -123,7 +123,7 @@ class Federation:
     def __exit__(self, kind, value, trace):
         bad = []
         for process in reversed(self.processes):
-            if process.is_running():
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(process.popen.pid, signal.SIGTERM)
         for process in reversed(self.processes):
             if not process.ended.wait(20):

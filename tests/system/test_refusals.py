@@ -95,7 +95,7 @@ class Refusals(unittest.TestCase):
             try:
                 fed.wait_clients(len(clients))
                 path = federation.random_model(fed.folder / "seed.npz")
-                session = fed.start_session(fed.upload_model(path), rounds=1, round_timeout=40,
+                session = fed.start_session(fed.upload_model(path), rounds=1, round_timeout=15,
                                             clients_required=2)
                 tasks = {name: client.wait_task() for name, client in clients.items()}
                 base = clients["honest"].download(tasks["honest"].model_id)
@@ -180,9 +180,10 @@ class Refusals(unittest.TestCase):
                 session = fed.start_session(fed.upload_model(path), rounds=2, round_timeout=4,
                                             clients_required=1)
                 first = slow.wait_task()
+                base = slow.download(first.model_id)
                 quick.answer(quick.wait_task())
                 slow.wait_task(n=2)
-                slow.answer(first)
+                slow.announce(first, slow.upload(base))
                 slow.answer(slow.wait_task(n=2))
                 quick.answer(quick.wait_task(n=2))
                 row = fed.wait_session(session)

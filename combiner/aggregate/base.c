@@ -1,0 +1,138 @@
+#include "combiner/aggregate/base.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/base/num.h"
+
+/* Take the layout and say where each tensor begins; returns the file's size. */
+static int
+plan_raw(const struct fed_layout *layout, struct base *base, size_t *ret_size, struct fed_err *err)
+{
+    size_t size = 0;
+
+    base->layout = (struct fed_layout){
+        .tensors = calloc(layout->n_tensors + 1, sizeof(*layout->tensors)),
+        .n_tensors = layout->n_tensors,
+        .n_elements = layout->n_elements,
+    };
+    base->offsets = calloc(layout->n_tensors + 1, sizeof(*base->offsets));
+    if (base->layout.tensors == NULL || base->offsets == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "base");
+    }
+    for (size_t i = 0; i < layout->n_tensors; i++) {
+        struct fed_tensor *tensor = &base->layout.tensors[i];
+        size_t bytes = 0;
+        *tensor = layout->tensors[i];
+        tensor->is_big_endian = false;
+        tensor->is_fortran = false;
+        base->offsets[i] = size;
+        if (!fed_size_mul((size_t)tensor->n_elements, fed_dtype_size(tensor->dtype), &bytes) ||
+            !fed_size_add(size, bytes, &size)) {
+            return fed_err_set(err, FED_E_LIMIT, "the model is too large");
+        }
+    }
+    *ret_size = size;
+    return 0;
+}
+
+struct target {
+    uint8_t *bytes; /* of the tensor */
+    enum fed_dtype dtype;
+};
+
+static int
+take_values(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
+{
+    const struct target *target = arg;
+
+    (void)err;
+    fed_dtype_encode(target->dtype, values, n,
+                     target->bytes + index * fed_dtype_size(target->dtype));
+    return 0;
+}
+
+static int decode(struct fed_npz *npz, const struct base *base, uint8_t *bytes, struct fed_err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < base->layout.n_tensors && rc == 0; i++) {
+        struct target target = {bytes + base->offsets[i], base->layout.tensors[i].dtype};
+        rc = fed_npz_read(npz, i, take_values, &target, err);
+    }
+    return rc;
+}
+
+/* Room first: a mapping of a file without blocks ends in SIGBUS on a full disk. */
+static int write_raw(const char *raw_path,
+                     size_t size,
+                     struct fed_npz *npz,
+                     const struct base *base,
+                     struct fed_err *err)
+{
+    const int fd = open(raw_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    void *bytes = MAP_FAILED;
+    int rc = 0;
+
+    if (fd < 0) {
+        return fed_file_error(err, "create", raw_path);
+    }
+    if (size > 0) {
+        if (posix_fallocate(fd, 0, (off_t)size) == 0) {
+            bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        }
+        if (bytes == MAP_FAILED) {
+            rc = fed_err_set(err, FED_E_IO, "no room for %s, %zu bytes", raw_path, size);
+        } else {
+            rc = decode(npz, base, bytes, err);
+            (void)munmap(bytes, size);
+        }
+    }
+    (void)close(fd);
+    return rc;
+}
+
+int base_open(const char *path,
+              const char *raw_path,
+              const struct fed_npz_limits *limits,
+              struct base *ret_base,
+              struct fed_err *err)
+{
+    FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
+    struct base base = {0};
+    size_t size = 0;
+    int rc = fed_npz_open(path, limits, &npz, err);
+
+    rc = rc != 0 ? rc : plan_raw(fed_npz_get_layout(npz), &base, &size, err);
+    rc = rc != 0 ? rc : write_raw(raw_path, size, npz, &base, err);
+    rc = rc != 0 ? rc : fed_map_open(raw_path, &base.raw, err);
+    if (rc != 0) {
+        base_close(&base);
+        return rc;
+    }
+    *ret_base = base;
+    return 0;
+}
+
+void base_close(struct base *base)
+{
+    fed_map_close(&base->raw);
+    fed_layout_deinit(&base->layout);
+    free(base->offsets);
+    *base = (struct base){0};
+}
+
+void base_read(const struct base *base, size_t tensor, uint64_t index, size_t n, double *ret_values)
+{
+    const struct fed_tensor *shape = &base->layout.tensors[tensor];
+    const uint8_t *bytes =
+        base->raw.data + base->offsets[tensor] + index * fed_dtype_size(shape->dtype);
+    bool is_exact;
+
+    assert(index <= shape->n_elements && n <= shape->n_elements - index);
+    is_exact = fed_dtype_decode(shape, bytes, n, ret_values);
+    assert(is_exact); /* fed_npz_read() refused larger integers */
+}

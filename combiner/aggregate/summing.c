@@ -1,0 +1,204 @@
+#include "combiner/aggregate/summing.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/link/partial.h"
+#include "common/model/exact.h"
+
+struct summing {
+    const struct base *base; /* borrowed */
+    int32_t *scale_bits;     /* (n_tensors,) owned */
+    int64_t *sums;           /* (n_elements,) owned; NULL: all zero */
+    bool is_broken;
+};
+
+int summing_new(const struct base *base,
+                const int32_t *scale_bits,
+                size_t n_scale_bits,
+                struct summing **ret_summing,
+                struct fed_err *err)
+{
+    FED_CLEANUP(summing_free_p) struct summing *summing = NULL;
+
+    if (n_scale_bits != base->layout.n_tensors) {
+        return fed_err_set(err, FED_E_INVALID, "%zu scales for %zu tensors", n_scale_bits,
+                           base->layout.n_tensors);
+    }
+    summing = calloc(1, sizeof(*summing));
+    if (summing != NULL) {
+        summing->scale_bits = calloc(n_scale_bits + 1, sizeof(*summing->scale_bits));
+    }
+    if (summing == NULL || summing->scale_bits == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "sum");
+    }
+    summing->base = base;
+    memcpy(summing->scale_bits, scale_bits, n_scale_bits * sizeof(*scale_bits));
+    *ret_summing = FED_TAKE(summing);
+    return 0;
+}
+
+struct summing *summing_free(struct summing *summing)
+{
+    if (summing != NULL) {
+        free(summing->scale_bits);
+        free(summing->sums);
+        free(summing);
+    }
+    return NULL;
+}
+
+bool summing_is_broken(const struct summing *summing)
+{
+    return summing->is_broken;
+}
+
+const int64_t *summing_get_sums(const struct summing *summing)
+{
+    return summing->sums;
+}
+
+/* -- folding ----------------------------------------------------------------------------------- */
+
+struct fold {
+    struct summing *summing;
+    size_t tensor;
+    double examples;
+    uint64_t n_calls;     /* of fold_values() in this direction */
+    uint64_t n_calls_max; /* taking off: as many as were added */
+    bool is_taking_off;
+};
+
+enum {
+    FOLD_ENOUGH = 1000, /* all that was added has been taken off: no fault has this number */
+};
+
+static int
+fold_values(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
+{
+    struct fold *fold = arg;
+    const struct summing *summing = fold->summing;
+    const struct fed_tensor *tensor = &summing->base->layout.tensors[fold->tensor];
+    int64_t *sums = summing->sums + tensor->offset + index;
+    const int32_t scale_bits = summing->scale_bits[fold->tensor];
+    double base[FED_NPZ_BLOCK];
+
+    (void)err;
+    if (fold->is_taking_off && fold->n_calls == fold->n_calls_max) {
+        return FOLD_ENOUGH;
+    }
+    base_read(summing->base, fold->tensor, index, n, base);
+    if (fold->is_taking_off) {
+        fed_exact_subtract(sums, values, base, n, fold->examples, scale_bits);
+    } else {
+        fed_exact_add(sums, values, base, n, fold->examples, scale_bits);
+    }
+    fold->n_calls++;
+    return 0;
+}
+
+static int fold_all(struct fold *fold, struct fed_npz *npz, struct fed_err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < fold->summing->base->layout.n_tensors && rc == 0; i++) {
+        fold->tensor = i;
+        rc = fed_npz_read(npz, i, fold_values, fold, err);
+    }
+    return rc;
+}
+
+/* The blocks come in the same order and with the same values as they were added. */
+static void take_off(struct fold *fold, struct fed_npz *npz)
+{
+    int rc = 0;
+
+    fold->n_calls_max = fold->n_calls;
+    fold->n_calls = 0;
+    fold->is_taking_off = true;
+    if (fold->n_calls_max > 0) {
+        rc = fold_all(fold, npz, NULL);
+    }
+    /* A failure behind the last block taken off is the one that brought us here. */
+    if (fold->n_calls != fold->n_calls_max || rc == 0) {
+        fold->summing->is_broken = fold->n_calls_max > 0;
+    }
+}
+
+int summing_fold(struct summing *summing,
+                 const char *path,
+                 const struct fed_npz_limits *limits,
+                 uint64_t examples,
+                 struct fed_err *err)
+{
+    FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
+    struct fold fold = {.summing = summing, .examples = (double)examples};
+    struct fed_err why = {0};
+    int rc;
+
+    if (summing->is_broken) {
+        return fed_err_set(err, FED_E_INTERNAL, "the sum is to be rebuilt first");
+    }
+    if (summing->sums == NULL) {
+        summing->sums = calloc((size_t)summing->base->layout.n_elements + 1, sizeof(int64_t));
+        if (summing->sums == NULL) {
+            return fed_err_set(err, FED_E_NOMEM, "a sum of %llu values",
+                               (unsigned long long)summing->base->layout.n_elements);
+        }
+    }
+    rc = fed_npz_open(path, limits, &npz, &why);
+    rc = rc != 0 ? rc : fed_layout_match(fed_npz_get_layout(npz), &summing->base->layout, &why);
+    if (rc == 0) {
+        rc = fold_all(&fold, npz, &why);
+        if (rc != 0) {
+            take_off(&fold, npz);
+        }
+    }
+    if (rc > 0) {
+        return fed_err_set(err, FED_E_CORRUPT, "%s is not what was checked: %s", path, why.msg);
+    }
+    return rc < 0 ? fed_err_set(err, why.code, "%s: %s", path, why.msg) : 0;
+}
+
+/* -- the partial ------------------------------------------------------------------------------- */
+
+static int compare_entries(const void *a, const void *b)
+{
+    return strcmp(((const struct fed_entry *)a)->client_id,
+                  ((const struct fed_entry *)b)->client_id);
+}
+
+int summing_write(const struct summing *summing,
+                  const struct summing_partial *what,
+                  uint8_t ret_sha256[FED_SHA256_SIZE],
+                  struct fed_err *err)
+{
+    const struct fed_plan *plan = what->plan;
+    struct fed_partial partial = {
+        .plan_seq = plan->plan_seq,
+        .scale_bits = plan->scale_bits,
+        .n_tensors = plan->n_tensors,
+        .n_params = summing == NULL ? 0 : summing->base->layout.n_elements,
+        .entries = what->entries,
+        .n_entries = what->n_entries,
+    };
+    int rc;
+
+    if (what->n_entries > 0 && (summing == NULL || summing->is_broken || summing->sums == NULL)) {
+        return fed_err_set(err, FED_E_INTERNAL, "the sum of round %s is not there", plan->round_id);
+    }
+    memcpy(partial.round_id, plan->round_id, sizeof(partial.round_id));
+    fed_id_copy(partial.combiner_id, what->combiner_id);
+    memcpy(partial.base_sha256, plan->base_sha256, sizeof(partial.base_sha256));
+    if (what->n_entries > 1) {
+        qsort(what->entries, what->n_entries, sizeof(*what->entries), compare_entries);
+    }
+    for (size_t i = 0; i < what->n_entries; i++) {
+        partial.sum_examples += what->entries[i].examples;
+    }
+    rc = fed_partial_write(what->path, &partial, summing == NULL ? NULL : summing->sums, err);
+    if (rc == 0) {
+        memcpy(ret_sha256, partial.sha256, FED_SHA256_SIZE);
+    }
+    return rc;
+}

@@ -1,0 +1,585 @@
+#include "combiner/ledger.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "combiner/aggregate/summing.h"
+#include "common/base/fault.h"
+#include "common/base/list.h"
+#include "common/base/log.h"
+#include "common/base/strmap.h"
+
+#define REBUILDS_MAX 3U /* of one plan's sum, after failed folds */
+
+struct round {
+    struct fed_link link;
+    char round_id[FED_ROUND_ID_SIZE];
+    struct fed_strmap updates; /* client id → struct spool_update, owned */
+    struct model *base;        /* a reference, from the first reset on */
+    struct summing *sum;       /* the sum lane's alone */
+    uint64_t sum_seq;          /* plan_seq of the last reset */
+    uint64_t generation;       /* of the sum: rises with each reset and rebuild */
+    unsigned n_rebuilds;
+    struct fed_plan plan;       /* of the last reset: for a rebuild */
+    char (*asked)[FED_ID_SIZE]; /* (n_asked,) clients to be in the sum, under sum_seq */
+    size_t n_asked;
+    size_t asked_room;
+    unsigned n_jobs;
+    bool is_dropped; /* its folder goes, and then it */
+    bool is_ending;  /* its sum is being freed, or is */
+};
+
+struct ledger {
+    struct ledger_config config;
+    const struct ledger_ops *ops;
+    void *arg;
+    struct fed_lane files;
+    struct fed_lane sums;
+    struct fed_list rounds;
+    unsigned n_jobs;
+};
+
+/* One thing asked for. */
+struct task {
+    struct fed_job job;
+    struct ledger *ledger;
+    struct round *round;
+    struct fed_plan plan;      /* STORE, RESET, SEAL; owned */
+    struct fed_entry *entries; /* SEAL; owned */
+    size_t n_entries;
+    struct spool_update update; /* LOG, FOLD */
+    struct spool_upload upload; /* LOG */
+    uint64_t token;
+    uint64_t plan_seq;
+    uint64_t generation; /* FOLD: of an older one it says nothing */
+    uint8_t sha256[FED_SHA256_SIZE];
+    int rc;
+    struct fed_err err;
+};
+
+int ledger_new(const struct ledger_config *config,
+               const struct ledger_ops *ops,
+               void *arg,
+               struct ledger **ret_ledger,
+               struct fed_err *err)
+{
+    struct ledger *ledger = calloc(1, sizeof(*ledger));
+
+    if (ledger == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "ledger");
+    }
+    ledger->config = *config;
+    ledger->ops = ops;
+    ledger->arg = arg;
+    fed_list_init(&ledger->rounds);
+    fed_lane_init(&ledger->files);
+    fed_lane_init(&ledger->sums);
+    *ret_ledger = ledger;
+    return 0;
+}
+
+/* -- rounds ------------------------------------------------------------------------------------ */
+
+static struct round *find_round(const struct ledger *ledger, const char *round_id)
+{
+    fed_list_for_each (link, &ledger->rounds) {
+        struct round *round = FED_CONTAINER_OF(link, struct round, link);
+        if (!round->is_dropped && strcmp(round->round_id, round_id) == 0) {
+            return round;
+        }
+    }
+    return NULL;
+}
+
+static struct round *have_round(struct ledger *ledger, const char *round_id)
+{
+    struct round *round = find_round(ledger, round_id);
+
+    if (round == NULL) {
+        round = calloc(1, sizeof(*round));
+        if (round != NULL) {
+            memcpy(round->round_id, round_id, strlen(round_id) + 1);
+            fed_strmap_init(&round->updates);
+            fed_list_add(&ledger->rounds, &round->link);
+        }
+    }
+    return round;
+}
+
+static void free_round(struct round *round)
+{
+    struct spool_update *update;
+    size_t cursor = 0;
+
+    while ((update = fed_strmap_next(&round->updates, &cursor, NULL)) != NULL) {
+        free(update);
+    }
+    fed_strmap_deinit(&round->updates);
+    fed_plan_deinit(&round->plan);
+    fed_link_remove(&round->link);
+    model_unref(round->base);
+    free(round->asked);
+    free(round);
+}
+
+static int keep_update(struct round *round, const struct spool_update *update)
+{
+    struct spool_update *copy = calloc(1, sizeof(*copy));
+    void *old = NULL;
+
+    if (copy == NULL) {
+        return -FED_E_NOMEM;
+    }
+    *copy = *update;
+    if (fed_strmap_put(&round->updates, update->entry.client_id, copy, &old, NULL) < 0) {
+        free(copy);
+        return -FED_E_NOMEM;
+    }
+    free(old);
+    return 0;
+}
+
+int ledger_recover(struct ledger *ledger, const struct spool_round *found, struct fed_err *err)
+{
+    struct round *round = have_round(ledger, found->plan.round_id);
+    int rc = round == NULL ? -FED_E_NOMEM : 0;
+
+    for (size_t i = 0; i < found->n_updates && rc == 0; i++) {
+        rc = keep_update(round, &found->updates[i]);
+    }
+    return rc < 0 ? fed_err_set(err, FED_E_NOMEM, "round %s", found->plan.round_id) : 0;
+}
+
+/* -- tasks ------------------------------------------------------------------------------------- */
+
+/* NULL: out of memory, and the caller has to do without. */
+static struct task *task_new(struct ledger *ledger, struct round *round)
+{
+    struct task *task = calloc(1, sizeof(*task));
+
+    if (task == NULL) {
+        fed_log(FED_LOG_ERROR, "round", "no_memory", "round=%s", round->round_id);
+        return NULL;
+    }
+    task->ledger = ledger;
+    task->round = round;
+    return task;
+}
+
+static void
+task_submit(struct task *task, struct fed_lane *lane, fed_job_fn work, fed_event_fn done)
+{
+    task->ledger->n_jobs++;
+    task->round->n_jobs++;
+    fed_job_init(&task->job, work, done, task);
+    fed_workers_submit(task->ledger->config.workers, lane, &task->job);
+}
+
+static void look_over(struct ledger *ledger, struct round *round);
+
+static void task_free(struct task *task)
+{
+    struct ledger *ledger = task->ledger;
+    struct round *round = task->round;
+
+    fed_plan_deinit(&task->plan);
+    free(task->entries);
+    free(task);
+    ledger->n_jobs--;
+    round->n_jobs--;
+    look_over(ledger, round);
+    ledger->ops->settled(ledger->arg);
+}
+
+static void tell_failed(const struct task *task, const char *what)
+{
+    if (task->rc < 0) {
+        fed_log(FED_LOG_ERROR, "round", what, "round=%s error=\"%s\"", task->round->round_id,
+                task->err.msg);
+    }
+}
+
+/* -- the file lane ----------------------------------------------------------------------------- */
+
+static void do_store(void *arg)
+{
+    struct task *task = arg;
+
+    task->rc = spool_store_plan(task->ledger->config.spool, &task->plan, &task->err);
+}
+
+static void after_store(void *arg)
+{
+    tell_failed(arg, "plan_not_stored"); /* its updates cannot be logged, and are not admitted */
+    task_free(arg);
+}
+
+void ledger_store_plan(struct ledger *ledger, const struct fed_plan *plan)
+{
+    struct round *round = have_round(ledger, plan->round_id);
+    struct task *task = round == NULL ? NULL : task_new(ledger, round);
+
+    if (task == NULL) {
+        return;
+    }
+    if (fed_plan_copy(&task->plan, plan, NULL) < 0) {
+        free(task);
+        return;
+    }
+    task_submit(task, &ledger->files, do_store, after_store);
+}
+
+static void do_log(void *arg)
+{
+    struct task *task = arg;
+
+    task->rc = spool_admit(task->ledger->config.spool, task->round->round_id, &task->upload,
+                           &task->update.entry, &task->err);
+    FED_FAULT_POINT("combiner.logged");
+}
+
+static void after_log(void *arg)
+{
+    struct task *task = arg;
+    struct ledger *ledger = task->ledger;
+
+    tell_failed(task, "not_logged");
+    if (task->rc == 0 && keep_update(task->round, &task->update) < 0) {
+        task->rc = -FED_E_NOMEM;
+    }
+    ledger->ops->logged(ledger->arg, task->token, task->rc == 0);
+    task_free(task);
+}
+
+void ledger_log(struct ledger *ledger, const struct ledger_admission *admission)
+{
+    struct round *round = have_round(ledger, admission->round_id);
+    struct task *task = round == NULL ? NULL : task_new(ledger, round);
+
+    if (task == NULL) {
+        abort(); /* not even the answer could be kept: the client finds a combiner restarted */
+    }
+    task->token = admission->token;
+    task->upload = *admission->upload;
+    task->update = (struct spool_update){admission->entry, admission->upload->file};
+    task_submit(task, &ledger->files, do_log, after_log);
+}
+
+/* -- the sum lane ------------------------------------------------------------------------------ */
+
+static void do_reset(void *arg)
+{
+    struct task *task = arg;
+    struct round *round = task->round;
+
+    round->sum = summing_free(round->sum);
+    task->rc = summing_new(model_get_base(round->base), task->plan.scale_bits, task->plan.n_tensors,
+                           &round->sum, &task->err);
+}
+
+static void after_reset(void *arg)
+{
+    tell_failed(arg, "no_sum");
+    task_free(arg);
+}
+
+static void submit_reset(struct ledger *ledger, struct round *round)
+{
+    struct task *task = task_new(ledger, round);
+
+    if (task == NULL || fed_plan_copy(&task->plan, &round->plan, NULL) < 0) {
+        free(task);
+        return; /* the folds fail, and the round is left unsealed */
+    }
+    task_submit(task, &ledger->sums, do_reset, after_reset);
+}
+
+void ledger_reset(struct ledger *ledger, const struct fed_plan *plan, struct model *base)
+{
+    struct round *round = have_round(ledger, plan->round_id);
+
+    if (round == NULL) {
+        return;
+    }
+    if (round->base == NULL) {
+        round->base = model_ref(base);
+    }
+    fed_plan_deinit(&round->plan);
+    if (fed_plan_copy(&round->plan, plan, NULL) < 0) {
+        return;
+    }
+    round->sum_seq = plan->plan_seq;
+    round->generation++;
+    round->n_rebuilds = 0;
+    round->n_asked = 0;
+    submit_reset(ledger, round);
+}
+
+static void do_fold(void *arg)
+{
+    struct task *task = arg;
+    struct round *round = task->round;
+    char path[FED_PATH_SIZE];
+
+    if (round->sum == NULL) {
+        task->rc = fed_err_set(&task->err, FED_E_INTERNAL, "there is no sum");
+        return;
+    }
+    task->rc = spool_path_update(task->ledger->config.spool, round->round_id,
+                                 task->update.file.serial, path, &task->err);
+    task->rc = task->rc < 0 ? task->rc
+                            : summing_fold(round->sum, path, &task->ledger->config.limits,
+                                           task->update.entry.examples, &task->err);
+}
+
+static void submit_fold(struct ledger *ledger, struct round *round, const char *client_id);
+
+/* Zero the sum and fold all that was asked for again. What the lane still holds of the former
+ * generation comes before the reset, and goes with it. */
+static void rebuild(struct ledger *ledger, struct round *round)
+{
+    if (round->n_rebuilds == REBUILDS_MAX) {
+        fed_log(FED_LOG_ERROR, "round", "left_unsealed", "round=%s rebuilds=%u", round->round_id,
+                round->n_rebuilds);
+        return;
+    }
+    round->n_rebuilds++;
+    round->generation++;
+    submit_reset(ledger, round);
+    for (size_t i = 0; i < round->n_asked; i++) {
+        submit_fold(ledger, round, round->asked[i]);
+    }
+}
+
+static void after_fold(void *arg)
+{
+    struct task *task = arg;
+    struct ledger *ledger = task->ledger;
+    struct round *round = task->round;
+
+    tell_failed(task, "not_folded");
+    if (!round->is_dropped && task->generation == round->generation) {
+        if (task->rc == 0) {
+            ledger->ops->folded(ledger->arg, round->round_id, round->sum_seq,
+                                task->update.entry.client_id);
+        } else {
+            rebuild(ledger, round);
+        }
+    }
+    task_free(task);
+}
+
+static void submit_fold(struct ledger *ledger, struct round *round, const char *client_id)
+{
+    const struct spool_update *update = fed_strmap_find(&round->updates, client_id);
+    struct task *task = update == NULL ? NULL : task_new(ledger, round);
+
+    if (task == NULL) {
+        return;
+    }
+    task->update = *update;
+    task->generation = round->generation;
+    task_submit(task, &ledger->sums, do_fold, after_fold);
+}
+
+static bool note_asked(struct round *round, const char *client_id)
+{
+    if (round->n_asked == round->asked_room) {
+        const size_t room = round->asked_room == 0 ? 64 : round->asked_room * 2;
+        void *grown = realloc(round->asked, room * sizeof(*round->asked));
+        if (grown == NULL) {
+            return false;
+        }
+        round->asked = grown;
+        round->asked_room = room;
+    }
+    fed_id_copy(round->asked[round->n_asked++], client_id);
+    return true;
+}
+
+void ledger_fold(struct ledger *ledger,
+                 const char *round_id,
+                 uint64_t plan_seq,
+                 const char *client_id)
+{
+    struct round *round = find_round(ledger, round_id);
+
+    if (round != NULL && round->sum_seq == plan_seq && note_asked(round, client_id)) {
+        submit_fold(ledger, round, client_id);
+    }
+}
+
+/* -- sealing: the partial in the sum lane, then SEAL in the file lane ---------------------------
+ */
+
+static void do_partial(void *arg)
+{
+    struct task *task = arg;
+    struct round *round = task->round;
+    const struct spool *spool = task->ledger->config.spool;
+    char path[FED_PATH_SIZE];
+    const struct summing_partial what = {
+        .path = path,
+        .combiner_id = spool_get_id(spool),
+        .plan = &task->plan,
+        .entries = task->entries,
+        .n_entries = task->n_entries,
+    };
+
+    task->rc = spool_path_round(spool, round->round_id, "partial", path, &task->err);
+    task->rc = task->rc < 0 ? task->rc : summing_write(round->sum, &what, task->sha256, &task->err);
+    if (task->rc == 0) {
+        round->sum = summing_free(round->sum); /* the file has it; another plan begins again */
+    }
+}
+
+static void do_seal(void *arg)
+{
+    struct task *task = arg;
+
+    task->rc = spool_seal(task->ledger->config.spool, task->round->round_id, task->plan.plan_seq,
+                          task->sha256, &task->err);
+    FED_FAULT_POINT("combiner.sealed");
+}
+
+static void after_seal(void *arg)
+{
+    struct task *task = arg;
+    struct ledger *ledger = task->ledger;
+
+    tell_failed(task, "not_sealed");
+    if (task->rc == 0 && !task->round->is_dropped) {
+        ledger->ops->sealed(ledger->arg, task->round->round_id, task->plan.plan_seq);
+    }
+    task_free(task);
+}
+
+static void after_partial(void *arg)
+{
+    struct task *task = arg;
+
+    tell_failed(task, "partial_not_written");
+    if (task->rc < 0 || task->round->is_dropped) {
+        task_free(task);
+        return;
+    }
+    fed_job_init(&task->job, do_seal, after_seal, task);
+    fed_workers_submit(task->ledger->config.workers, &task->ledger->files, &task->job);
+}
+
+void ledger_seal(struct ledger *ledger,
+                 const struct fed_plan *plan,
+                 const struct fed_entry *entries,
+                 size_t n_entries)
+{
+    struct round *round = have_round(ledger, plan->round_id);
+    struct task *task = round == NULL ? NULL : task_new(ledger, round);
+
+    if (task == NULL) {
+        return;
+    }
+    task->entries = calloc(n_entries + 1, sizeof(*task->entries));
+    if (task->entries == NULL || fed_plan_copy(&task->plan, plan, NULL) < 0) {
+        free(task->entries);
+        free(task);
+        return; /* the reducer's close timeout goes on without us */
+    }
+    if (n_entries > 0) {
+        memcpy(task->entries, entries, n_entries * sizeof(*entries));
+    }
+    task->n_entries = n_entries;
+    task_submit(task, &ledger->sums, do_partial, after_partial);
+}
+
+/* -- the end ----------------------------------------------------------------------------------- */
+
+static void do_end(void *arg)
+{
+    struct task *task = arg;
+
+    task->round->sum = summing_free(task->round->sum);
+}
+
+static void do_remove(void *arg)
+{
+    struct task *task = arg;
+
+    spool_drop_round(task->ledger->config.spool, task->round->round_id);
+}
+
+static void after_remove(void *arg)
+{
+    task_free(arg);
+}
+
+static void after_end(void *arg)
+{
+    struct task *task = arg;
+    struct ledger *ledger = task->ledger;
+
+    if (!task->round->is_dropped || find_round(ledger, task->round->round_id) != NULL) {
+        task_free(task); /* its folder stays, or is another's */
+        return;
+    }
+    fed_job_init(&task->job, do_remove, after_remove, task);
+    fed_workers_submit(ledger->config.workers, &ledger->files, &task->job);
+}
+
+/* Free the sum in its lane, behind what was asked of it before. */
+static void end_sum(struct ledger *ledger, struct round *round)
+{
+    struct task *task = round->is_ending ? NULL : task_new(ledger, round);
+
+    if (task != NULL) {
+        round->is_ending = true;
+        task_submit(task, &ledger->sums, do_end, after_end);
+    }
+}
+
+static void look_over(struct ledger *ledger, struct round *round)
+{
+    (void)ledger;
+    if (round->is_ending && round->n_jobs == 0) {
+        free_round(round);
+    }
+}
+
+void ledger_drop(struct ledger *ledger, const char *round_id)
+{
+    struct round *round = find_round(ledger, round_id);
+
+    if (round != NULL) {
+        round->is_dropped = true;
+        end_sum(ledger, round);
+    }
+}
+
+void ledger_stop(struct ledger *ledger)
+{
+    fed_list_for_each (link, &ledger->rounds) {
+        end_sum(ledger, FED_CONTAINER_OF(link, struct round, link));
+    }
+}
+
+bool ledger_is_idle(const struct ledger *ledger)
+{
+    return ledger->n_jobs == 0;
+}
+
+struct ledger *ledger_free(struct ledger *ledger)
+{
+    struct fed_link *link;
+
+    if (ledger != NULL) {
+        assert(ledger_is_idle(ledger));
+        while ((link = ledger->rounds.head.next) != &ledger->rounds.head) {
+            struct round *round = FED_CONTAINER_OF(link, struct round, link);
+            (void)summing_free(round->sum);
+            free_round(round);
+        }
+        free(ledger);
+    }
+    return NULL;
+}

@@ -1,0 +1,77 @@
+/* The rounds at this combiner as files and sums: what the collector asks to be written, folded and
+ * sealed, carried out by workers.
+ *
+ *   file lane:  plan · ADMIT · SEAL · removal of the folder         in the order they were asked
+ * for sum lane:   reset · fold · partial · end of the sum             in the order they were asked
+ * for
+ *
+ * So an answer (ADMIT) never waits for a fold. A sum that breaks (summing.h) is rebuilt from the
+ * spool, a few times; then the round is left unsealed, and the reducer goes on without it.
+ *
+ * Thread safety: none. Owned by the loop.
+ */
+#ifndef COMBINER_LEDGER_H
+#define COMBINER_LEDGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "combiner/models.h"
+#include "combiner/spool/spool.h"
+#include "common/base/err.h"
+#include "common/model/npz.h"
+#include "common/sync/workers.h"
+
+struct ledger_config {
+    struct fed_workers *workers;
+    const struct spool *spool;
+    struct fed_npz_limits limits;
+};
+
+struct ledger_ops {
+    void (*logged)(void *arg, uint64_t token, bool is_ok);
+    void (*folded)(void *arg, const char *round_id, uint64_t plan_seq, const char *client_id);
+    void (*sealed)(void *arg, const char *round_id, uint64_t plan_seq);
+    void (*settled)(void *arg); /* a job has ended */
+};
+
+struct ledger;
+
+FED_NODISCARD int ledger_new(const struct ledger_config *config,
+                             const struct ledger_ops *ops,
+                             void *arg,
+                             struct ledger **ret_ledger,
+                             struct fed_err *err);
+struct ledger *ledger_free(struct ledger *ledger); /* accepts NULL; must be idle */
+
+/* What a round found in the spool holds; before the loop runs. Fails with FED_E_NOMEM. */
+FED_NODISCARD int
+ledger_recover(struct ledger *ledger, const struct spool_round *round, struct fed_err *err);
+
+void ledger_store_plan(struct ledger *ledger, const struct fed_plan *plan);
+
+/* logged(token) follows, never from inside. */
+struct ledger_admission {
+    uint64_t token;
+    const char *round_id;
+    const struct spool_upload *upload;
+    struct fed_entry entry;
+};
+void ledger_log(struct ledger *ledger, const struct ledger_admission *admission);
+
+void ledger_reset(struct ledger *ledger, const struct fed_plan *plan, struct model *base);
+void ledger_fold(struct ledger *ledger,
+                 const char *round_id,
+                 uint64_t plan_seq,
+                 const char *client_id);
+void ledger_seal(struct ledger *ledger,
+                 const struct fed_plan *plan,
+                 const struct fed_entry *entries,
+                 size_t n_entries);
+void ledger_drop(struct ledger *ledger, const char *round_id);
+
+/* Let go of the sums and the bases; files stay. Idle when the workers are done. */
+void ledger_stop(struct ledger *ledger);
+bool ledger_is_idle(const struct ledger *ledger);
+
+#endif /* COMBINER_LEDGER_H */

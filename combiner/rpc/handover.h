@@ -1,0 +1,44 @@
+/* One partial sum to the reducer: PutPartial, again and again until it is answered.
+ *
+ * Thread safety: none. Loop thread; opening the file is a worker's.
+ */
+#ifndef COMBINER_RPC_HANDOVER_H
+#define COMBINER_RPC_HANDOVER_H
+
+#include <stdint.h>
+
+#include "common/base/err.h"
+#include "common/base/file.h"
+#include "common/link/link.h"
+#include "common/rpc/rpc_client.h"
+#include "common/sync/loop.h"
+#include "common/sync/workers.h"
+
+struct handover_config {
+    struct fed_loop *loop;
+    struct fed_workers *workers;
+    struct fed_rpc_channel *channel;
+    const char *path;
+    const char *combiner_id;
+    const char *round_id;
+    uint64_t plan_seq;
+    uint64_t seed; /* of the jitter */
+};
+
+/* Answered. On the loop, once; the handover is gone when it returns. */
+typedef void (*handover_done_fn)(void *arg, enum fed_verdict verdict);
+
+struct handover;
+
+/* Fails with FED_E_NOMEM, FED_E_LIMIT (path). */
+FED_NODISCARD int handover_start(const struct handover_config *config,
+                                 handover_done_fn done,
+                                 void *arg,
+                                 struct handover **ret_handover,
+                                 struct fed_err *err);
+
+/* Not wanted any more: no done(); it frees itself when its call and its worker have ended, and
+ * calls gone(arg) then. Once. */
+void handover_cancel(struct handover *handover, fed_event_fn gone, void *arg);
+
+#endif /* COMBINER_RPC_HANDOVER_H */

@@ -1,0 +1,98 @@
+/* The reducer's parts: what its wiring files share. Nobody else includes this. */
+#ifndef REDUCER_REDUCER_INSIDE_H
+#define REDUCER_REDUCER_INSIDE_H
+
+#include <stdatomic.h>
+
+#include "common/base/file.h"
+#include "reducer/attendance.h"
+#include "reducer/core/federation.h"
+#include "reducer/journal.h"
+#include "reducer/records.h"
+#include "reducer/reducer.h"
+#include "reducer/rest/host.h"
+#include "reducer/rpc/federation_server.h"
+#include "reducer/shelf.h"
+#include "reducer/summing.h"
+
+struct rest_server;
+
+struct reducer {
+    const struct settings *settings;
+    struct fed_loop *loop;
+    struct fed_workers *workers;
+    struct fed_rpc *rpc;
+    struct store *store;
+    struct blob_store *blobs;
+    char work[FED_PATH_SIZE];
+    struct federation *federation;
+    struct journal journal;       /* what the round protocol wants written */
+    struct errand_line side;      /* rows nobody waits for */
+    struct attendance attendance; /* on `side`, as the following */
+    struct records records;
+    struct summing summing;
+    struct shelf shelf;
+    struct federation_server *port;
+    struct rest_server *rest;
+    struct host host;
+    json_t *session; /* the row of the running session, or of the last one; owned */
+    struct {         /* the open round: for its row */
+        uint64_t summed_ms;
+        uint64_t finish_ms;
+        uint64_t commit_ms;
+    } stamps;
+    struct summing_task *partial; /* received, not yet judged; owned */
+    struct journal_entry *start;  /* of the start that is being asked for; owned */
+    uint64_t next_token;
+    uint64_t plan_link;      /* fault point: the first plan of a round goes over this link */
+    struct fed_list polls;   /* struct host_ask: HOST_LIVE that waits for a change */
+    struct fed_list pending; /* struct host_ask: waits for FEDERATION_ANSWER or a job */
+    struct fed_timer poll_timer;
+    struct fed_timer tick;
+    struct {
+        uint64_t seq;
+        uint64_t change; /* the federation's, that seq stands for */
+        uint64_t told_ms;
+    } live;
+    uint64_t started_ms;
+    struct {
+        struct fed_event event;
+        struct fed_job job; /* frees the REST server */
+        struct fed_timer limit;
+        bool has_run;
+        bool is_draining;
+        bool is_forced; /* the drain limit came first: nothing is freed */
+        bool is_rest_gone;
+        bool is_port_gone;
+        unsigned n_jobs; /* of asks */
+    } end;
+    int exit_status;
+};
+
+/* -- actions.c: after each call of federation_*() */
+void reducer_turn(struct reducer *reducer);
+
+/* -- port.c */
+extern const struct federation_server_ops reducer_port_ops;
+extern const struct records_ops reducer_records_ops;
+
+/* -- asks.c */
+void reducer_host_init(struct reducer *reducer);
+void reducer_answer(struct reducer *reducer, uint64_t token, int status, const char *text);
+void reducer_look_polls(struct reducer *reducer);                        /* something has changed */
+void reducer_end_asks(struct reducer *reducer);                          /* answer all with 503 */
+void reducer_ask_done(struct host_ask *ask, int status, json_t *output); /* takes output */
+void reducer_ask_fail(struct host_ask *ask, int status, const char *code, const char *message);
+
+/* -- starting.c: HOST_SESSION_START */
+void reducer_start_session(struct reducer *reducer, struct host_ask *ask);
+
+/* -- resuming.c: before the loop runs */
+FED_NODISCARD int reducer_resume(struct reducer *reducer, struct fed_err *err);
+
+/* -- reducer.c */
+uint64_t reducer_now_ms(const struct reducer *reducer);
+void reducer_fail(struct reducer *reducer, const char *why); /* ends with FED_EXIT_FAILED */
+void reducer_job_ended(struct reducer *reducer);
+
+#endif /* REDUCER_REDUCER_INSIDE_H */

@@ -1,0 +1,453 @@
+#include "reducer/summing.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/base/fault.h"
+#include "common/model/checksum.h"
+#include "common/model/exact.h"
+#include "common/model/npz.h"
+#include "reducer/rows.h"
+#include "reducer/rpc/model_file.h"
+
+static const struct fed_npz_limits limits = {.file_size_max = UINT64_MAX / 2,
+                                             .elements_max = FED_ELEMENTS_MAX};
+
+void summing_init(struct summing *summing, struct blob_store *blobs, const char *folder)
+{
+    summing->blobs = blobs;
+    (void)snprintf(summing->folder, sizeof(summing->folder), "%s", folder);
+    atomic_init(&summing->n_rounds, 0);
+}
+
+static void forget_added(struct summing *summing)
+{
+    for (size_t i = 0; i < summing->own.n_added; i++) {
+        (void)unlink(summing->own.added[i].path);
+        fed_partial_deinit(&summing->own.added[i].partial);
+    }
+    free(summing->own.added);
+    summing->own.added = NULL;
+    summing->own.n_added = 0;
+}
+
+static void reset(struct summing *summing)
+{
+    forget_added(summing);
+    free(summing->own.sums);
+    summing->own.sums = NULL;
+    summing->own.n_sums = 0;
+}
+
+static int format_model(const struct summing *summing,
+                        const char *model_id,
+                        char ret_path[FED_PATH_SIZE],
+                        struct fed_err *err)
+{
+    return fed_path_format(ret_path, err, "%s/model-%s.npz", summing->folder, model_id);
+}
+
+static void unlink_model(const struct summing *summing, const char *model_id)
+{
+    char path[FED_PATH_SIZE];
+
+    if (model_id[0] != '\0' && format_model(summing, model_id, path, NULL) == 0) {
+        (void)unlink(path);
+    }
+}
+
+void summing_deinit(struct summing *summing)
+{
+    reset(summing);
+    for (size_t i = 0; i < SUMMING_FILES_MAX; i++) {
+        unlink_model(summing, summing->own.models[i]);
+    }
+}
+
+/* -- files of models ----------------------------------------------------------------------------
+ */
+
+static bool is_kept(const struct summing *summing, const char *model_id)
+{
+    for (size_t i = 0; i < SUMMING_FILES_MAX; i++) {
+        if (strcmp(summing->own.models[i], model_id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Its file is there from now on; the oldest goes. */
+static void keep(struct summing *summing, const char *model_id)
+{
+    if (is_kept(summing, model_id)) {
+        return;
+    }
+    unlink_model(summing, summing->own.models[SUMMING_FILES_MAX - 1]);
+    memmove(summing->own.models[1], summing->own.models[0],
+            sizeof(summing->own.models) - sizeof(summing->own.models[0]));
+    fed_id_copy(summing->own.models[0], model_id);
+}
+
+/* Open a model, from our copy of its blob, which is made if missing. */
+static int open_model(struct summing *summing,
+                      const char *model_id,
+                      char ret_path[FED_PATH_SIZE],
+                      struct fed_npz **ret_npz,
+                      struct fed_err *err)
+{
+    int rc = format_model(summing, model_id, ret_path, err);
+
+    if (rc == 0 && !is_kept(summing, model_id)) {
+        rc = blob_get_file(summing->blobs, model_id, ret_path, err);
+        if (rc == BLOB_NOT_FOUND) {
+            return fed_err_set(err, FED_E_NOT_FOUND, "the blob of model %s is gone", model_id);
+        }
+        if (rc == 0) {
+            keep(summing, model_id);
+        }
+    }
+    rc = rc < 0 ? rc : fed_npz_open(ret_path, &limits, ret_npz, err);
+    return rc <= 0 ? rc : fed_err_set(err, FED_E_CORRUPT, "model %s is damaged", model_id);
+}
+
+/* -- reading a base -----------------------------------------------------------------------------
+ */
+
+static int
+raise_magnitude(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
+{
+    double *magnitude = arg;
+
+    (void)index;
+    (void)err;
+    for (size_t i = 0; i < n; i++) {
+        const double value = values[i] < 0 ? -values[i] : values[i];
+        *magnitude = value > *magnitude ? value : *magnitude;
+    }
+    return 0;
+}
+
+static int measure(struct fed_npz *npz, struct federation_base *base, struct fed_err *err)
+{
+    const struct fed_layout *layout = fed_npz_get_layout(npz);
+
+    base->n_elements = layout->n_elements;
+    base->n_tensors = layout->n_tensors;
+    base->exponents = calloc(layout->n_tensors + 1, sizeof(*base->exponents));
+    if (base->exponents == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "%zu tensors", layout->n_tensors);
+    }
+    for (size_t i = 0; i < layout->n_tensors; i++) {
+        double magnitude = 0;
+        const int rc = fed_npz_read(npz, i, raise_magnitude, &magnitude, err);
+        if (rc != 0) {
+            return rc < 0 ? rc : fed_err_set(err, FED_E_CORRUPT, "tensor %zu is damaged", i);
+        }
+        base->exponents[i] =
+            fed_dtype_is_float(layout->tensors[i].dtype) ? fed_exact_exponent(magnitude) : -1;
+    }
+    return 0;
+}
+
+static int load(struct summing_task *task, struct fed_err *err)
+{
+    FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
+    char path[FED_PATH_SIZE];
+    int rc = open_model(task->summing, task->model_id, path, &npz, err);
+
+    federation_base_deinit(&task->base);
+    fed_id_copy(task->base.model_id, task->model_id);
+    rc = rc < 0 ? rc : fed_sha256_file(path, task->base.sha256, &task->base.size_bytes, err);
+    rc = rc < 0 ? rc : measure(npz, &task->base, err);
+    if (rc == 0 && task->slab == NULL) {
+        rc = model_file_map(path, &task->slab, err);
+    }
+    return rc < 0 ? fed_err_wrap(err, rc, "read model %s", task->model_id) : 0;
+}
+
+/* -- adding -------------------------------------------------------------------------------------
+ */
+
+static int add_all(struct summing *summing, struct fed_err *err)
+{
+    for (size_t i = 0; i < summing->own.n_added; i++) {
+        struct summing_added *added = &summing->own.added[i];
+        int rc = 0;
+        if (added->is_added || added->partial.n_entries == 0) {
+            continue;
+        }
+        if (summing->own.sums == NULL) {
+            summing->own.n_sums = added->partial.n_params;
+            summing->own.sums = calloc(summing->own.n_sums + 1, sizeof(*summing->own.sums));
+            if (summing->own.sums == NULL) {
+                return fed_err_set(err, FED_E_NOMEM, "a sum of %llu parameters",
+                                   (unsigned long long)summing->own.n_sums);
+            }
+        }
+        assert(added->partial.n_params == summing->own.n_sums);
+        rc = fed_partial_add(added->path, &added->partial, summing->own.sums, err);
+        if (rc < 0) {
+            /* Nobody knows how much of it has been added: begin again with all. */
+            free(summing->own.sums);
+            summing->own.sums = NULL;
+            for (size_t k = 0; k < summing->own.n_added; k++) {
+                summing->own.added[k].is_added = false;
+            }
+            return rc;
+        }
+        added->is_added = true;
+    }
+    return 0;
+}
+
+static int add(struct summing_task *task, struct fed_err *err)
+{
+    struct summing *summing = task->summing;
+
+    if (task->path[0] != '\0') { /* not yet on the list */
+        struct summing_added *grown =
+            realloc(summing->own.added, (summing->own.n_added + 1) * sizeof(*grown));
+        if (grown == NULL) {
+            return fed_err_set(err, FED_E_NOMEM, "partial sum");
+        }
+        summing->own.added = grown;
+        grown[summing->own.n_added] = (struct summing_added){.partial = task->partial};
+        memcpy(grown[summing->own.n_added].path, task->path, sizeof(task->path));
+        summing->own.n_added++;
+        task->partial = (struct fed_partial){0};
+        task->path[0] = '\0';
+    }
+    return add_all(summing, err);
+}
+
+/* -- the new model ------------------------------------------------------------------------------
+ */
+
+struct making {
+    const struct summing_task *task;
+    struct fed_npz_writer *writer;
+    const int64_t *sums; /* of this tensor */
+    int32_t scale_bits;
+    double magnitude;
+    double *held; /* (n_elements,) of a Fortran-order tensor; else NULL */
+};
+
+static int
+make_values(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
+{
+    struct making *making = arg;
+    double block[FED_NPZ_BLOCK];
+
+    assert(n <= FED_NPZ_BLOCK);
+    fed_exact_finish(block, making->sums + index, values, n, (double)making->task->sum_examples,
+                     making->scale_bits);
+    (void)raise_magnitude(&making->magnitude, index, block, n, err);
+    if (making->held != NULL) {
+        memcpy(making->held + index, block, n * sizeof(*block));
+        return 0;
+    }
+    return fed_npz_writer_add(making->writer, block, n, err);
+}
+
+/* The exponent that measure() will find in the file: rounding keeps the order of magnitudes. */
+static int32_t exponent_of(const struct fed_tensor *tensor, double magnitude)
+{
+    uint8_t bytes[8];
+    double rounded = magnitude;
+
+    if (!fed_dtype_is_float(tensor->dtype)) {
+        return -1;
+    }
+    fed_dtype_encode(tensor->dtype, &magnitude, 1, bytes);
+    if (!fed_dtype_decode(tensor, bytes, 1, &rounded)) {
+        rounded = magnitude;
+    }
+    return fed_exact_exponent(rounded);
+}
+
+static int make_tensor(struct making *making, struct fed_npz *npz, size_t i, struct fed_err *err)
+{
+    const struct fed_tensor *from = &fed_npz_get_layout(npz)->tensors[i];
+    struct fed_tensor to = *from;
+    int rc;
+
+    to.is_big_endian = false;
+    to.is_fortran = false;
+    making->sums = making->task->summing->own.sums + from->offset;
+    making->scale_bits = making->task->scale_bits[i];
+    making->magnitude = 0;
+    making->held = NULL;
+    if (from->is_fortran && from->rank >= 2) {
+        making->held = calloc(from->n_elements + 1, sizeof(*making->held));
+        if (making->held == NULL) {
+            return fed_err_set(err, FED_E_NOMEM, "tensor %zu", i);
+        }
+    }
+    rc = fed_npz_writer_begin(making->writer, &to, err);
+    rc = rc < 0 ? rc : fed_npz_read(npz, i, make_values, making, err);
+    if (rc == 0 && making->held != NULL) {
+        rc = fed_npz_writer_add(making->writer, making->held, (size_t)from->n_elements, err);
+    }
+    free(making->held);
+    return rc <= 0 ? rc : fed_err_set(err, FED_E_CORRUPT, "tensor %zu of the base is damaged", i);
+}
+
+static int write_model(struct summing_task *task, struct fed_npz *npz, int fd, struct fed_err *err)
+{
+    const struct fed_layout *layout = fed_npz_get_layout(npz);
+    FED_CLEANUP(fed_npz_writer_free_p) struct fed_npz_writer *writer = NULL;
+    struct making making = {.task = task};
+    int rc;
+
+    if (task->summing->own.n_sums != layout->n_elements || task->n_tensors != layout->n_tensors) {
+        return fed_err_set(err, FED_E_INTERNAL, "the sum has %llu parameters, the base %llu",
+                           (unsigned long long)task->summing->own.n_sums,
+                           (unsigned long long)layout->n_elements);
+    }
+    task->base.n_elements = layout->n_elements;
+    task->base.n_tensors = layout->n_tensors;
+    task->base.exponents = calloc(layout->n_tensors + 1, sizeof(*task->base.exponents));
+    if (task->base.exponents == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "model");
+    }
+    rc = fed_npz_writer_new(fd, &writer, err);
+    making.writer = writer;
+    for (size_t i = 0; i < layout->n_tensors && rc == 0; i++) {
+        rc = make_tensor(&making, npz, i, err);
+        task->base.exponents[i] = exponent_of(&layout->tensors[i], making.magnitude);
+    }
+    return rc < 0 ? rc : fed_npz_writer_finish(writer, err);
+}
+
+static int make_model(struct summing_task *task, const char *path, struct fed_err *err)
+{
+    FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
+    char base_path[FED_PATH_SIZE];
+    int fd;
+    int rc = open_model(task->summing, task->model_id, base_path, &npz, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    (void)unlink(path); /* never written over: an older one may be mapped */
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return fed_file_error(err, "create", path);
+    }
+    rc = write_model(task, npz, fd, err);
+    (void)close(fd);
+    return rc < 0 ? rc : fed_sha256_file(path, task->base.sha256, &task->base.size_bytes, err);
+}
+
+static int finish(struct summing_task *task, struct fed_err *err)
+{
+    const uint64_t begun_ms = fed_clock_mono_ms();
+    char path[FED_PATH_SIZE];
+    int rc = add_all(task->summing, err);
+
+    federation_base_deinit(&task->base);
+    fed_model_id(task->round_id, task->model_id, ROWS_STRATEGY, task->entries, task->n_entries,
+                 task->base.model_id);
+    rc = rc < 0 ? rc : format_model(task->summing, task->base.model_id, path, err);
+    rc = rc < 0 ? rc : make_model(task, path, err);
+    task->finish_ms = fed_clock_mono_ms() - begun_ms;
+    if (rc == 0) {
+        keep(task->summing, task->base.model_id);
+        rc = blob_put_file(task->summing->blobs, task->base.model_id, path, task->base.sha256, err);
+        task->commit_ms = fed_clock_mono_ms() - begun_ms - task->finish_ms;
+    }
+    if (rc == 0 && task->slab == NULL) {
+        rc = model_file_map(path, &task->slab, err);
+    }
+    if (rc == 0) {
+        FED_FAULT_POINT("reducer.blob_written");
+    }
+    return rc;
+}
+
+/* -- tasks --------------------------------------------------------------------------------------
+ */
+
+struct summing_task *summing_task_new(enum summing_verb verb)
+{
+    struct summing_task *task = calloc(1, sizeof(*task));
+
+    if (task != NULL) {
+        task->verb = verb;
+    }
+    return task;
+}
+
+struct summing_task *summing_task_free(struct summing_task *task)
+{
+    if (task != NULL) {
+        if (task->path[0] != '\0') {
+            (void)unlink(task->path);
+        }
+        fed_partial_deinit(&task->partial);
+        federation_base_deinit(&task->base);
+        (void)fed_slab_unref(task->slab);
+        free(task->entries);
+        free(task->scale_bits);
+        free(task);
+    }
+    return NULL;
+}
+
+static int work(struct errand *errand, struct fed_err *err)
+{
+    struct summing_task *task = FED_CONTAINER_OF(errand, struct summing_task, errand);
+
+    if (task->verb == SUMMING_LOAD) {
+        return load(task, err);
+    }
+    if (task->n_round != atomic_load(&task->summing->n_rounds)) {
+        return fed_err_set(err, FED_E_CANCELLED, "the round is over");
+    }
+    switch (task->verb) {
+    case SUMMING_RESET:
+        reset(task->summing);
+        return 0;
+    case SUMMING_ADD:
+        return add(task, err);
+    case SUMMING_FINISH:
+        return finish(task, err);
+    case SUMMING_LOAD:
+        break;
+    }
+    return 0;
+}
+
+static void done(struct errand *errand, int rc, const struct fed_err *err)
+{
+    struct summing_task *task = FED_CONTAINER_OF(errand, struct summing_task, errand);
+
+    task->done(task, rc, err, task->arg);
+    (void)summing_task_free(task);
+}
+
+void summing_submit(struct summing *summing, struct summing_task *task)
+{
+    static const char *const whats[] = {
+        [SUMMING_LOAD] = "reading the base model",
+        [SUMMING_RESET] = "clearing the sum",
+        [SUMMING_ADD] = "adding a partial sum",
+        [SUMMING_FINISH] = "writing the new model",
+    };
+
+    if (task->verb == SUMMING_RESET) {
+        (void)atomic_fetch_add(&summing->n_rounds, 1);
+    }
+    task->summing = summing;
+    task->n_round = atomic_load(&summing->n_rounds);
+    task->errand.what = whats[task->verb];
+    task->errand.is_stubborn = task->verb == SUMMING_ADD || task->verb == SUMMING_FINISH;
+    task->errand.work = work;
+    task->errand.done = done;
+    errand_submit(&summing->line, &task->errand);
+}

@@ -1,0 +1,17 @@
+/* What reducer/store/store.h promises, as tests that every back end passes. */
+#ifndef TESTS_CONTRACT_STORE_CONTRACT_H
+#define TESTS_CONTRACT_STORE_CONTRACT_H
+
+#include "reducer/store/store.h"
+#include "tests/lib/fixture.h"
+
+/* Documents of a capped collection in these tests (CMakeLists.txt). */
+#define STORE_TEST_CAP 64U
+
+/* The URL of a store in this (empty) folder. */
+typedef void (*store_url_fn)(const struct test_folder *folder, char ret_url[FED_PATH_SIZE]);
+
+/* Run the battery; returns the number of failed tests. */
+int store_contract_run(const char *name, store_url_fn url);
+
+#endif /* TESTS_CONTRACT_STORE_CONTRACT_H */

@@ -1,0 +1,30 @@
+/* A model file: open it, read all of it. */
+#include "common/model/npz.h"
+#include "tests/fuzz/input.h"
+
+static int drop(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
+{
+    (void)arg;
+    (void)index;
+    (void)values;
+    (void)n;
+    (void)err;
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const struct fed_npz_limits limits = {1U << 20, 1U << 16};
+    FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
+    struct fed_err err;
+
+    if (fed_npz_open(fuzz_file(data, size), &limits, &npz, &err) != 0) {
+        return 0;
+    }
+    for (size_t i = 0; i < fed_npz_get_layout(npz)->n_tensors; i++) {
+        if (fed_npz_read(npz, i, drop, NULL, &err) != 0) {
+            break;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,85 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/id.h"
+#include "common/model/checksum.h"
+#include "tests/lib/fixture.h"
+
+/* FIPS 180-4's examples. */
+#define SHA_ABC   "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+#define SHA_EMPTY "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+static void check(const uint8_t digest[FED_SHA256_BYTES], const char *want)
+{
+    char text[2 * FED_SHA256_BYTES + 1];
+
+    fed_hex_format(digest, FED_SHA256_BYTES, text);
+    assert_string_equal(text, want);
+}
+
+static void test_sha256_at_once_and_in_pieces(void **state)
+{
+    uint8_t digest[FED_SHA256_BYTES];
+    struct fed_sha256 *hash = NULL;
+
+    (void)state;
+    fed_sha256_once("abc", 3, digest);
+    check(digest, SHA_ABC);
+    fed_sha256_once(NULL, 0, digest);
+    check(digest, SHA_EMPTY);
+    assert_int_equal(fed_sha256_new(&hash, NULL), 0);
+    fed_sha256_add(hash, "a", 1);
+    fed_sha256_add(hash, NULL, 0);
+    fed_sha256_add(hash, "bc", 2);
+    fed_sha256_finish(hash, digest);
+    check(digest, SHA_ABC);
+    hash = fed_sha256_free(hash);
+    assert_null(fed_sha256_free(NULL));
+}
+
+static void test_sha256_of_files(void **state)
+{
+    struct test_folder folder;
+    char path[FED_PATH_SIZE];
+    uint8_t digest[FED_SHA256_BYTES];
+    uint8_t want[FED_SHA256_BYTES];
+    static uint8_t bytes[200000];
+    uint64_t size = 0;
+
+    (void)state;
+    memset(bytes, 'q', sizeof(bytes));
+    test_folder_make(&folder);
+    (void)test_path(&folder, "f", path);
+    assert_int_equal(fed_sha256_file(path, digest, &size, NULL), -FED_E_NOT_FOUND);
+    test_file_write(path, bytes, sizeof(bytes));
+    assert_int_equal(fed_sha256_file(path, digest, &size, NULL), 0);
+    assert_int_equal(size, sizeof(bytes));
+    fed_sha256_once(bytes, sizeof(bytes), want);
+    assert_memory_equal(digest, want, sizeof(digest));
+    test_file_write(path, "", 0);
+    assert_int_equal(fed_sha256_file(path, digest, &size, NULL), 0);
+    check(digest, SHA_EMPTY);
+    assert_int_equal(fed_sha256_file(folder.path, digest, &size, NULL), -FED_E_IO);
+    test_folder_remove(&folder);
+}
+
+static void test_crc32_goes_on(void **state)
+{
+    uint32_t crc;
+
+    (void)state;
+    assert_int_equal(fed_crc32(0, "123456789", 9), 0xCBF43926U); /* ISO-HDLC's check value */
+    crc = fed_crc32(0, "1234", 4);
+    assert_int_equal(fed_crc32(crc, "56789", 5), 0xCBF43926U);
+    assert_int_equal(fed_crc32(0, NULL, 0), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sha256_at_once_and_in_pieces),
+        cmocka_unit_test(test_sha256_of_files),
+        cmocka_unit_test(test_crc32_goes_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,62 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "reducer/settings.h"
+
+static int load(int argc, char **argv, struct settings *settings, struct fed_err *err)
+{
+    struct fed_conf conf = {0};
+    const int rc = fed_conf_load(&settings_spec, argc, argv, settings, &conf, err);
+
+    fed_conf_deinit(&conf);
+    return rc;
+}
+
+static void test_defaults_are_the_contract(void **state)
+{
+    char program[] = "confed-reducer";
+    char *argv[] = {program, NULL};
+    struct settings settings = {0};
+    struct fed_conf conf = {0};
+
+    (void)state;
+    assert_int_equal(fed_conf_load(&settings_spec, 1, argv, &settings, &conf, NULL), 0);
+    assert_string_equal(settings.http, "127.0.0.1:8092");
+    assert_string_equal(settings.rpc, "127.0.0.1:8093");
+    assert_int_equal(settings.heartbeat_limit_ms, 10000);
+    assert_int_equal(settings.reattach_grace_ms, 30000);
+    assert_int_equal(settings.combiner_grace_ms, 15000);
+    assert_int_equal(settings.close_timeout_ms, 5000);
+    assert_int_equal(settings.examples_max, 1000000000);
+    assert_int_equal(settings.drain_limit_ms, 10000);
+    fed_conf_deinit(&conf);
+}
+
+static void test_values_out_of_range_are_refused(void **state)
+{
+    char program[] = "confed-reducer";
+    char flag[] = "--workers";
+    char value[] = "0";
+    char *argv[] = {program, flag, value, NULL};
+    struct settings settings = {0};
+    struct fed_err err = {0};
+
+    (void)state;
+    assert_int_equal(load(3, argv, &settings, &err), -FED_E_INVALID);
+    assert_non_null(strstr(err.msg, "workers"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults_are_the_contract),
+        cmocka_unit_test(test_values_out_of_range_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
