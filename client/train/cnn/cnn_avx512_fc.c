@@ -11,6 +11,7 @@
 enum {
     VECTORS = CHUNK / LANES, /* of a chunk: 8 */
     IMAGES_AT_ONCE = 128,    /* of the forward pass: their hidden chunks stay in the L2 cache */
+    TWO_LINES = 2 * LANES,   /* floats of two cache lines */
     SMALL_BATCH = 20,        /* hidden_grad of so many images stays in the L1 cache */
 };
 
@@ -58,8 +59,8 @@ add_channels(const float *channels, uint64_t mask, const float *w, float *hidden
         const size_t b = take_bit(&mask);
 
         _mm_prefetch(next, _MM_HINT_T1);
-        _mm_prefetch(next + LANES, _MM_HINT_T1);
-        next += 2 * LANES;
+        _mm_prefetch(next + TWO_LINES / 2, _MM_HINT_T1);
+        next += TWO_LINES;
         add_input(channels[a], w + a * CHUNK, sums);
         add_input(channels[b], w + b * CHUNK, others);
     }
