@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "reducer/rpc/federation_inside.h"
 
@@ -38,8 +39,10 @@ struct partial_put {
     uint64_t received;
     uint64_t due_ms;
     struct fed_job job;
-    bool is_busy;          /* a job is on a worker; what follows is the job's then */
-    struct fed_rpc_in *in; /* owned: the chunk that is being written */
+    bool is_busy;            /* a job is on a worker; what follows is the job's then */
+    struct fed_rpc_in *in;   /* owned: the chunk that is being written */
+    struct fed_rpc_in *next; /* owned: what came meanwhile; NULL with has_next: the end */
+    bool has_next;
     struct fed_view data;
     char path[FED_PATH_SIZE];
     int fd;
@@ -53,6 +56,7 @@ static void free_put(struct partial_put *put)
     fed_link_remove(&put->link);
     put->server->n_puts--;
     (void)fed_rpc_in_free(put->in);
+    (void)fed_rpc_in_free(put->next);
     if (put->fd >= 0) {
         (void)close(put->fd);
     }
@@ -119,6 +123,8 @@ static void write_chunk(void *arg)
     }
 }
 
+static void hear(struct partial_put *put, struct fed_rpc_in *in);
+
 static void on_written(void *arg)
 {
     struct partial_put *put = arg;
@@ -132,7 +138,10 @@ static void on_written(void *arg)
             refuse(put, FED_RPC_UNAVAILABLE, put->err.msg);
         } else {
             put->received += put->data.size;
-            fed_rpc_call_read(put->call);
+            if (put->has_next) {
+                put->has_next = false;
+                hear(put, FED_TAKE(put->next));
+            }
         }
     }
     federation_server_job_end(server);
@@ -208,6 +217,7 @@ static void take_chunk(struct partial_put *put, struct fed_rpc_in *in)
     } else {
         put->in = in;
         run(put, write_chunk, on_written);
+        fed_rpc_call_read(put->call); /* the next one comes while this one is written */
     }
 }
 
@@ -264,12 +274,8 @@ static void on_checked(void *arg)
 /* -- the call -----------------------------------------------------------------------------------
  */
 
-static void on_message(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
+static void hear(struct partial_put *put, struct fed_rpc_in *in)
 {
-    struct partial_put *put = arg;
-
-    (void)call;
-    put->due_ms = fed_loop_now_ms(put->server->config.loop) + FEDERATION_PUT_IDLE_MS;
     if (put->state == PUT_ANSWERED) {
         (void)fed_rpc_in_free(in);
     } else if (in != NULL) {
@@ -279,6 +285,20 @@ static void on_message(struct fed_rpc_call *call, struct fed_rpc_in *in, void *a
         run(put, check, on_checked);
     } else {
         refuse(put, FED_RPC_INVALID_ARGUMENT, "the partial sum is not complete");
+    }
+}
+
+static void on_message(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
+{
+    struct partial_put *put = arg;
+
+    (void)call;
+    put->due_ms = fed_loop_now_ms(put->server->config.loop) + FEDERATION_PUT_IDLE_MS;
+    if (put->is_busy) {
+        put->next = in; /* nothing more is read before it is heard */
+        put->has_next = true;
+    } else {
+        hear(put, in);
     }
 }
 
