@@ -134,8 +134,8 @@ static void link_stopped(void *arg)
 
 static void end(struct client *client, bool is_refused)
 {
-    const enum agent_work work = agent_get_work(client->agent);
-    const struct agent_task *task = agent_get_task(client->agent);
+    const char *round_id = "";
+    const enum agent_work work = agent_get_undone(client->agent, &round_id);
 
     if (client->is_ending) {
         return;
@@ -143,8 +143,8 @@ static void end(struct client *client, bool is_refused)
     client->is_ending = true;
     client->exit_status = is_refused ? FED_EXIT_FAILED : FED_EXIT_OK;
     fed_log(FED_LOG_INFO, "client", "ending", "undone=%s round=%s waiting=%zu",
-            work == AGENT_IDLE ? "nothing" : agent_work_name(work),
-            task == NULL ? "" : task->round_id, agent_count_waiting(client->agent));
+            work == AGENT_IDLE ? "nothing" : agent_work_name(work), round_id,
+            agent_count_waiting(client->agent));
     fed_timer_stop(&client->tick);
     fed_timer_stop(&client->drain);
     atomic_store(&client->is_signal_over, true);
@@ -204,7 +204,7 @@ static void perform(struct client *client, const struct agent_action *action)
         break;
     case AGENT_DO_MAX:
     default:
-        assert(!"no action");
+        assert(false); /* there is no other */
     }
 }
 
@@ -491,7 +491,7 @@ int client_run(struct client *client)
     client_drive(client);
     fed_loop_run(client->loop);
     atomic_store(&client->is_signal_over, true);
-    (void)pthread_kill(client->signal_thread, SIGTERM);
+    (void)pthread_kill(client->signal_thread, SIGINT);
     (void)pthread_join(client->signal_thread, NULL);
     fed_log(FED_LOG_INFO, "client", "ended", "status=%d", client->exit_status);
     return client->exit_status;

@@ -214,7 +214,7 @@ void client_begin_step(struct client *client, enum agent_action_type type)
         begin_report(client, task);
         break;
     default:
-        assert(!"no step");
+        assert(false); /* there is no other */
     }
 }
 

@@ -6,6 +6,7 @@
 
 #include "client/data/partition.h"
 #include "common/base/id.h"
+#include "common/base/text.h"
 
 #define AT(field) offsetof(struct client_settings, field)
 
@@ -255,8 +256,9 @@ int client_settings_check(struct client_settings *settings, struct fed_err *err)
     if (!(settings->lr > 0) || settings->lr > 1000) {
         return fed_err_set(err, FED_E_INVALID, "lr: want a number above 0, at most 1000");
     }
-    if (strlen(settings->name) >= FED_ID_SIZE) {
-        return fed_err_set(err, FED_E_INVALID, "name: longer than %d bytes", FED_ID_SIZE - 1);
+    if (strlen(settings->name) >= FED_ID_SIZE || !fed_text_is_utf8(settings->name)) {
+        return fed_err_set(err, FED_E_INVALID, "name: want UTF-8 of at most %d bytes",
+                           FED_ID_SIZE - 1);
     }
     if (settings->state[0] == '\0') {
         return fed_err_set(err, FED_E_INVALID, "state: names no folder");

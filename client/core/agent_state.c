@@ -27,12 +27,15 @@ struct agent {
     bool is_cancelling; /* the step has been told to end */
     uint64_t step_due_ms;
     uint32_t n_step_attempts;
-    struct agent_task task; /* while work is not IDLE */
+    struct agent_task task;               /* while work is not IDLE */
+    char uploaded_to[AGENT_ADDRESS_SIZE]; /* REPORTING: where the update's bytes are */
     struct agent_task waiting[AGENT_TASKS_MAX];
     size_t n_waiting;
     struct agent_kept kept;
     bool has_kept;
     bool is_stopping;
+    enum agent_work undone; /* what the stop has cancelled */
+    char undone_round_id[FED_ID_SIZE];
 
     struct agent_action actions[ACTIONS_MAX];
     size_t n_actions;
@@ -218,7 +221,7 @@ void agent_assigned(struct agent *agent,
         agent->is_assign_next = false; /* our combiner may be back before the reducer is */
         break;
     default:
-        assert(!"an assignment we do not know");
+        assert(false); /* there is no other */
     }
 }
 
@@ -296,6 +299,13 @@ static void start_step(struct agent *agent)
 
     if (agent->work == AGENT_TRAINING || agent->work == AGENT_VALIDATING) {
         tell(agent, AGENT_TELL_STARTED);
+    }
+    if (agent->work == AGENT_REPORTING && agent->task.type == AGENT_TASK_TRAIN &&
+        strcmp(agent->uploaded_to, agent->address) != 0) {
+        enter(agent, AGENT_UPLOADING); /* we have moved: the bytes are at another combiner */
+    }
+    if (agent->work == AGENT_UPLOADING) {
+        memcpy(agent->uploaded_to, agent->address, sizeof(agent->uploaded_to));
     }
     agent->is_running = true;
     act(agent, actions[agent->work]);
@@ -442,7 +452,7 @@ static void step_forward(struct agent *agent)
     case AGENT_IDLE:
     case AGENT_WORK_MAX:
     default:
-        assert(!"no step in this state");
+        assert(false); /* no step is under way */
     }
 }
 
@@ -464,16 +474,16 @@ void agent_step_done(struct agent *agent, enum agent_outcome outcome, uint64_t n
 
     agent->is_running = false;
     agent->is_cancelling = false;
-    if (is_dropped && !agent->is_stopping) {
+    if (is_dropped && agent->is_stopping) {
+        agent->undone = agent->work;
+        fed_id_copy(agent->undone_round_id, agent->task.round_id);
+    }
+    if (is_dropped || outcome == AGENT_NOTHING) {
         end_task(agent);
-    } else if (is_dropped) {
-        enter(agent, AGENT_IDLE);
     } else if (outcome == AGENT_DONE) {
         step_forward(agent);
     } else if (outcome == AGENT_AGAIN) {
         step_again(agent, now_ms);
-    } else if (outcome == AGENT_NOTHING) {
-        end_task(agent);
     } else {
         tell(agent, AGENT_TELL_FAILED);
         end_task(agent);
@@ -622,6 +632,16 @@ const struct agent_task *agent_get_task(const struct agent *agent)
 const struct agent_kept *agent_get_kept(const struct agent *agent)
 {
     return agent->has_kept ? &agent->kept : NULL;
+}
+
+enum agent_work agent_get_undone(const struct agent *agent, const char **ret_round_id)
+{
+    if (agent->work != AGENT_IDLE) {
+        *ret_round_id = agent->task.round_id;
+        return agent->work;
+    }
+    *ret_round_id = agent->undone_round_id;
+    return agent->undone;
 }
 
 size_t agent_count_waiting(const struct agent *agent)

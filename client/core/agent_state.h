@@ -21,7 +21,8 @@
  *     +--the kept update answers the task-------------------------+
  *
  * FETCHING, UPLOADING and REPORTING need a combiner: while detached they wait, and are repeated
- * until they have worked. TRAINING and VALIDATING go on whatever the network does.
+ * until they have worked; who has moved to another combiner uploads there before it reports.
+ * TRAINING and VALIDATING go on whatever the network does.
  *
  * Who is asked for the same round again does not train again: the update of a round is kept until
  * that of another one is there, and goes out with the same id and the same bytes (round protocol,
@@ -41,10 +42,10 @@
 #include "common/base/err.h"
 #include "common/base/id.h"
 
-#define AGENT_TASKS_MAX     16             /* tasks that wait; beyond: the oldest validation goes */
-#define AGENT_ADDRESS_SIZE  264            /* bytes of "host:port", with the NUL */
-#define AGENT_NAME_SIZE     129            /* bytes, with the NUL */
-#define AGENT_TASK_DATA_MAX (256U * 1024U) /* bytes of a task's data */
+#define AGENT_TASKS_MAX     16  /* tasks that wait; beyond: the oldest validation goes */
+#define AGENT_ADDRESS_SIZE  264 /* bytes of "host:port", with the NUL */
+#define AGENT_NAME_SIZE     129 /* bytes, with the NUL */
+#define AGENT_TASK_DATA_MAX ((size_t)256 * 1024) /* bytes of a task's data */
 
 enum agent_place {
     AGENT_JOINING,
@@ -94,13 +95,12 @@ struct agent_task {
     char session_id[FED_ID_SIZE];
     char round_id[FED_ID_SIZE]; /* training: never empty */
     char correlation_id[FED_ID_SIZE];
-    char sender[AGENT_NAME_SIZE];    /* the combiner's name */
-    char timestamp[AGENT_NAME_SIZE]; /* as the combiner wrote it */
-    uint64_t round_number;           /* in its session, from 1 */
-    uint32_t epochs;                 /* 0: the client's own setting */
-    uint32_t batch;                  /* 0: the same */
-    double lr;                       /* 0: the same */
-    char *data;                      /* owned: the task's data, word for word */
+    char sender[AGENT_NAME_SIZE]; /* the combiner's name */
+    uint64_t round_number;        /* in its session, from 1 */
+    uint32_t epochs;              /* 0: the client's own setting */
+    uint32_t batch;               /* 0: the same */
+    double lr;                    /* 0: the same */
+    char *data;                   /* owned: the task's data, word for word */
 };
 void agent_task_deinit(struct agent_task *task);
 
@@ -215,6 +215,8 @@ enum agent_work agent_get_work(const struct agent *agent);
 const char *agent_get_address(const struct agent *agent);
 const struct agent_task *agent_get_task(const struct agent *agent); /* NULL when idle */
 const struct agent_kept *agent_get_kept(const struct agent *agent); /* NULL: none */
+/* After the end: the step that was not finished, AGENT_IDLE: none; and its round ("" none). */
+enum agent_work agent_get_undone(const struct agent *agent, const char **ret_round_id);
 size_t agent_count_waiting(const struct agent *agent);
 
 #endif /* CLIENT_CORE_AGENT_STATE_H */

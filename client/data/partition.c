@@ -196,7 +196,7 @@ static void divide_class(const struct partition *partition,
                          uint32_t *owners)
 {
     struct fed_rand rand;
-    double max = -INFINITY;
+    double max = -HUGE_VAL;
     double total = 0;
     double sum = 0;
     size_t at = 0;

@@ -15,7 +15,7 @@
 #include "common/base/err.h"
 #include "common/base/view.h"
 
-#define AGENT_JSON_MAX (64U * 1024U) /* bytes of an answer of the reducer */
+#define AGENT_JSON_MAX ((size_t)64 * 1024) /* bytes of an answer of the reducer */
 
 /* Read task->data (FEDn writes every number as a text; both are taken): round_id, round_number
  * (0 when absent), session_id where the message itself had none, and client_settings' epochs,

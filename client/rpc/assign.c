@@ -21,6 +21,8 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 
+#define URL_SIZE 1024
+
 extern char **environ;
 
 static inline void free_text_p(char **text)
@@ -74,7 +76,8 @@ static int make_pipe(int *ret_read, int *ret_write, struct fed_err *err)
 static int spawn(const char *url, int in, int out, pid_t *ret_pid, struct fed_err *err)
 {
     char path[FED_PATH_SIZE];
-    char *const argv[] = {path, (char *)(uintptr_t)url, NULL};
+    char url_copy[URL_SIZE];
+    char *const argv[] = {path, url_copy, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t none;
@@ -84,6 +87,7 @@ static int spawn(const char *url, int in, int out, pid_t *ret_pid, struct fed_er
     if (rc < 0) {
         return rc;
     }
+    (void)snprintf(url_copy, sizeof(url_copy), "%s", url);
     (void)sigemptyset(&none);
     (void)posix_spawnattr_init(&attributes);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
@@ -229,7 +233,7 @@ void assign_run(const struct assign_request *request, struct assign_answer *ret_
     char *body = agent_json_join(request->name, request->client_id, request->preferred_combiner);
     FED_CLEANUP(fed_buf_deinit) struct fed_buf answer = {.size_max = AGENT_JSON_MAX};
     struct fed_err err = {0};
-    char url[1024];
+    char url[URL_SIZE];
     size_t n = strlen(request->api_url);
 
     *ret_answer = (struct assign_answer){0};

@@ -9,6 +9,7 @@
 #include "client/rpc/link_inside.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/text.h"
 #include "common/conf/conf.h"
 
 #define TOLD_MAX 32U /* statuses and metrics under way; beyond: dropped */
@@ -29,12 +30,6 @@ struct unary {
     struct link *owner;
     enum unary_kind kind;
 };
-
-/* protobuf-c's structs take texts as char *, and only read them. */
-static char *text_of(const char *text)
-{
-    return (char *)(uintptr_t)text;
-}
 
 /* -- connections ------------------------------------------------------------------------------- */
 
@@ -114,7 +109,7 @@ int link_connect(struct link *link, const char *address, struct fed_err *err)
 {
     const struct fed_rpc_channel_config config = {
         .target = address,
-        .message_size_max = FED_RPC_MESSAGE_MAX,
+        .message_size_max = (size_t)FED_RPC_MESSAGE_MAX,
         .keepalive_ms = link->config.keepalive_ms,
         .keepalive_timeout_ms = link->config.keepalive_ms,
     };
@@ -213,11 +208,10 @@ static int read_task(const Fedn__TaskRequest *request, struct agent_task *task, 
     if (!copy_id(task->correlation_id, request->correlation_id)) {
         task->correlation_id[0] = '\0';
     }
-    (void)snprintf(task->sender, sizeof(task->sender), "%s", request->sender->name);
-    (void)snprintf(task->timestamp, sizeof(task->timestamp), "%s", request->timestamp);
+    fed_text_copy(task->sender, sizeof(task->sender), fed_view_str(request->sender->name));
     if (strlen(request->data) > AGENT_TASK_DATA_MAX) {
-        return fed_err_set(err, FED_E_LIMIT, "data of %zu bytes, at most %u", strlen(request->data),
-                           AGENT_TASK_DATA_MAX);
+        return fed_err_set(err, FED_E_LIMIT, "data of %zu bytes, at most %zu",
+                           strlen(request->data), AGENT_TASK_DATA_MAX);
     }
     task->data = strdup(request->data);
     if (task->data == NULL) {
@@ -292,10 +286,12 @@ static const struct fed_rpc_call_ops stream_ops = {stream_message, NULL, stream_
 
 void link_open_stream(struct link *link)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__ClientAvailableMessage message = FEDN__CLIENT_AVAILABLE_MESSAGE__INIT;
+    Fedn__Client sender;
+    Fedn__ClientAvailableMessage message;
     struct stream *stream = calloc(1, sizeof(*stream));
 
+    fedn__client__init(&sender);
+    fedn__client_available_message__init(&message);
     assert(link->conn != NULL);
     link_close_stream(link);
     if (stream == NULL) {
@@ -310,8 +306,8 @@ void link_open_stream(struct link *link)
     }
     link->stream = stream;
     sender.role = FEDN__ROLE__CLIENT;
-    sender.name = text_of(link->config.name);
-    sender.client_id = text_of(link->config.client_id);
+    sender.name = message_text(link->config.name);
+    sender.client_id = message_text(link->config.client_id);
     message.sender = &sender;
     if (fed_rpc_call_send(stream->ask.call, fed_rpc_out_pack(&message.base), NULL) < 0) {
         fed_rpc_call_cancel(stream->ask.call);
@@ -384,8 +380,8 @@ static void call_unary(struct link *link,
 static void fill_sender(const struct link *link, Fedn__Client *sender)
 {
     sender->role = FEDN__ROLE__CLIENT;
-    sender->name = text_of(link->config.name);
-    sender->client_id = text_of(link->config.client_id);
+    sender->name = message_text(link->config.name);
+    sender->client_id = message_text(link->config.client_id);
 }
 
 static void fill_time(Google__Protobuf__Timestamp *timestamp)
@@ -398,9 +394,11 @@ static void fill_time(Google__Protobuf__Timestamp *timestamp)
 
 void link_heartbeat(struct link *link)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__Heartbeat message = FEDN__HEARTBEAT__INIT;
+    Fedn__Client sender;
+    Fedn__Heartbeat message;
 
+    fedn__client__init(&sender);
+    fedn__heartbeat__init(&message);
     fill_sender(link, &sender);
     message.sender = &sender;
     call_unary(link, UNARY_HEARTBEAT, "/fedn.Connector/SendHeartbeat", &message.base);
@@ -421,23 +419,26 @@ void link_send_status(struct link *link,
                       const char *text,
                       const char *data)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__Status message = FEDN__STATUS__INIT;
-    Google__Protobuf__Timestamp timestamp = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+    Fedn__Client sender;
+    Fedn__Status message;
+    Google__Protobuf__Timestamp timestamp;
 
+    fedn__client__init(&sender);
+    fedn__status__init(&message);
+    google__protobuf__timestamp__init(&timestamp);
     if (!may_tell(link)) {
         return;
     }
     fill_sender(link, &sender);
     fill_time(&timestamp);
     message.sender = &sender;
-    message.status = text_of(text);
+    message.status = message_text(text);
     message.log_level = (Fedn__LogLevel)level;
-    message.data = text_of(data);
+    message.data = message_text(data);
     message.timestamp = &timestamp;
     message.type = task->type == AGENT_TASK_TRAIN ? FEDN__STATUS_TYPE__MODEL_UPDATE
                                                   : FEDN__STATUS_TYPE__MODEL_VALIDATION;
-    message.session_id = text_of(task->session_id);
+    message.session_id = message_text(task->session_id);
     call_unary(link, UNARY_TOLD, "/fedn.Connector/SendStatus", &message.base);
 }
 
@@ -446,28 +447,33 @@ void link_send_metric(struct link *link,
                       const char *key,
                       double value)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__MetricElem metric = FEDN__METRIC_ELEM__INIT;
+    Fedn__Client sender;
+    Fedn__MetricElem metric;
     Fedn__MetricElem *metrics[] = {&metric};
-    Fedn__ModelMetric message = FEDN__MODEL_METRIC__INIT;
-    Google__Protobuf__Timestamp timestamp = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
-    Google__Protobuf__UInt32Value step = GOOGLE__PROTOBUF__UINT32_VALUE__INIT;
+    Fedn__ModelMetric message;
+    Google__Protobuf__Timestamp timestamp;
+    Google__Protobuf__UInt32Value step;
 
+    fedn__client__init(&sender);
+    fedn__metric_elem__init(&metric);
+    fedn__model_metric__init(&message);
+    google__protobuf__timestamp__init(&timestamp);
+    google__protobuf__uint32_value__init(&step);
     if (!may_tell(link)) {
         return;
     }
     fill_sender(link, &sender);
     fill_time(&timestamp);
-    metric.key = text_of(key);
+    metric.key = message_text(key);
     metric.value = (float)value;
     message.sender = &sender;
     message.metrics = metrics;
     message.n_metrics = 1;
     message.timestamp = &timestamp;
     message.step = &step;
-    message.model_id = text_of(task->model_id);
-    message.round_id = text_of(task->round_id);
-    message.session_id = text_of(task->session_id);
+    message.model_id = message_text(task->model_id);
+    message.round_id = message_text(task->round_id);
+    message.session_id = message_text(task->session_id);
     call_unary(link, UNARY_TOLD, "/fedn.Combiner/SendModelMetric", &message.base);
 }
 
@@ -496,44 +502,51 @@ void link_report_update(struct link *link,
                         const char *update_id,
                         const char *meta)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__Client receiver = FEDN__CLIENT__INIT;
-    Fedn__ModelUpdate message = FEDN__MODEL_UPDATE__INIT;
+    Fedn__Client sender;
+    Fedn__Client receiver;
+    Fedn__ModelUpdate message;
     char timestamp[FED_TIME_TEXT_SIZE];
 
+    fedn__client__init(&sender);
+    fedn__client__init(&receiver);
+    fedn__model_update__init(&message);
     begin_report(link);
     format_python_time(timestamp);
     fill_sender(link, &sender);
     receiver.role = FEDN__ROLE__COMBINER;
-    receiver.name = text_of(task->sender);
+    receiver.name = message_text(task->sender);
     message.sender = &sender;
     message.receiver = &receiver;
-    message.model_id = text_of(task->model_id);
-    message.model_update_id = text_of(update_id);
+    message.model_id = message_text(task->model_id);
+    message.model_update_id = message_text(update_id);
     message.timestamp = timestamp;
-    message.meta = text_of(meta);
+    message.meta = message_text(meta);
     call_unary(link, UNARY_REPORT, "/fedn.Combiner/SendModelUpdate", &message.base);
 }
 
 void link_report_validation(struct link *link, const struct agent_task *task, const char *data)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__Client receiver = FEDN__CLIENT__INIT;
-    Fedn__ModelValidation message = FEDN__MODEL_VALIDATION__INIT;
-    Google__Protobuf__Timestamp timestamp = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+    Fedn__Client sender;
+    Fedn__Client receiver;
+    Fedn__ModelValidation message;
+    Google__Protobuf__Timestamp timestamp;
 
+    fedn__client__init(&sender);
+    fedn__client__init(&receiver);
+    fedn__model_validation__init(&message);
+    google__protobuf__timestamp__init(&timestamp);
     begin_report(link);
     fill_sender(link, &sender);
     fill_time(&timestamp);
     receiver.role = FEDN__ROLE__COMBINER;
-    receiver.name = text_of(task->sender);
+    receiver.name = message_text(task->sender);
     message.sender = &sender;
     message.receiver = &receiver;
-    message.model_id = text_of(task->model_id);
-    message.data = text_of(data);
-    message.correlation_id = text_of(task->correlation_id);
+    message.model_id = message_text(task->model_id);
+    message.data = message_text(data);
+    message.correlation_id = message_text(task->correlation_id);
     message.timestamp = &timestamp;
-    message.session_id = text_of(task->session_id);
+    message.session_id = message_text(task->session_id);
     call_unary(link, UNARY_REPORT, "/fedn.Combiner/SendModelValidation", &message.base);
 }
 

@@ -9,6 +9,17 @@
 #include "common/base/list.h"
 #include "common/rpc/rpc_client.h"
 
+/* protobuf-c's structs take texts as char *, and only read them. */
+static inline char *message_text(const char *text)
+{
+    const union {
+        const char *in;
+        char *out;
+    } cast = {text};
+
+    return cast.out;
+}
+
 struct conn;
 
 /* One call, from its start to its end; embedded in what it is for. */

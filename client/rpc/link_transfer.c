@@ -24,11 +24,6 @@ enum {
     FIELD_RESPONSE_DATA = 1, /* ModelResponse.data */
 };
 
-static char *text_of(const char *text)
-{
-    return (char *)(uintptr_t)text;
-}
-
 static void submit(struct link *link, fed_job_fn work, fed_event_fn done)
 {
     struct step *step = &link->step;
@@ -212,9 +207,11 @@ static void download_opened(void *arg)
 {
     struct link *link = arg;
     struct step *step = work_done(link);
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__ModelRequest message = FEDN__MODEL_REQUEST__INIT;
+    Fedn__Client sender;
+    Fedn__ModelRequest message;
 
+    fedn__client__init(&sender);
+    fedn__model_request__init(&message);
     if (step->work_rc < 0 || !start_call(link, "/fedn.ModelService/Download", &download_ops)) {
         step->code = FED_RPC_UNAVAILABLE;
         (void)snprintf(step->detail, sizeof(step->detail), "the call could not be started");
@@ -222,8 +219,8 @@ static void download_opened(void *arg)
         return;
     }
     sender.role = FEDN__ROLE__CLIENT;
-    sender.name = text_of(link->config.name);
-    sender.client_id = text_of(link->config.client_id);
+    sender.name = message_text(link->config.name);
+    sender.client_id = message_text(link->config.client_id);
     message.sender = &sender;
     message.id = step->id;
     if (fed_rpc_call_send(step->ask.call, fed_rpc_out_pack(&message.base), NULL) < 0) {
@@ -308,11 +305,13 @@ static void upload_finish(struct link *link)
 static void upload_next(struct link *link)
 {
     struct step *step = &link->step;
+    const size_t chunk = (size_t)FED_RPC_CHUNK_SIZE;
     const size_t left = fed_slab_view(step->slab).size - step->offset;
-    const size_t size = left < FED_RPC_CHUNK_SIZE ? left : FED_RPC_CHUNK_SIZE;
-    Fedn__ModelRequest message = FEDN__MODEL_REQUEST__INIT;
+    const size_t size = left < chunk ? left : chunk;
+    Fedn__ModelRequest message;
     struct fed_rpc_out *out;
 
+    fedn__model_request__init(&message);
     if (step->is_terminated) {
         return;
     }

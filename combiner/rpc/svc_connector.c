@@ -127,7 +127,7 @@ static void send_heartbeat(struct fed_rpc_call *call, struct fed_rpc_in *in, voi
     is_fast = stream == NULL ||
               (stream->beat_ms != 0 && now_ms < stream->beat_ms + front->config.beat_pace_ms);
     if (stream != NULL) {
-        stream->beat_ms = now_ms;
+        stream->beat_ms = is_fast ? now_ms + front->config.beat_pace_ms : now_ms;
         collector_heartbeat(front->parts.collector, client_id, fed_rpc_call_connection(call),
                             now_ms);
     }

@@ -17,11 +17,11 @@
 #include "common/base/fault.h"
 #include "common/base/log.h"
 
-#define DATA_FIELD_REQUEST  3U            /* ModelRequest.data */
-#define DATA_FIELD_RESPONSE 1U            /* ModelResponse.data */
-#define PROGRESS_BYTES      (16U * 1024U) /* what an upload must bring on to count as alive */
-#define EVICT_AFTER_MS      1000U         /* idle for so long, an upload makes way for another */
-#define AHEAD               2U            /* chunks of a download given to gRPC at once */
+#define DATA_FIELD_REQUEST  3U     /* ModelRequest.data */
+#define DATA_FIELD_RESPONSE 1U     /* ModelResponse.data */
+#define PROGRESS_BYTES      16384U /* what an upload must bring on to count as alive */
+#define EVICT_AFTER_MS      1000U  /* idle for so long, an upload makes way for another */
+#define AHEAD               2U     /* chunks of a download given to gRPC at once */
 
 enum upload_phase {
     UPLOAD_READING,

@@ -21,6 +21,7 @@ static const char *scalar_of(const yaml_node_t *node)
                                                           : NULL;
 }
 
+/* `prefix` is NULL at the top, and the outer key one level down. */
 /* NOLINTNEXTLINE(misc-no-recursion): one level, by `prefix` */
 static int read_mapping(const struct reader *reader,
                         const yaml_node_t *map,
@@ -39,15 +40,15 @@ static int read_mapping(const struct reader *reader,
 
         (void)snprintf(where, sizeof(where), "%s:%zu", reader->path,
                        key == NULL ? 0 : key->start_mark.line + 1);
-        if (scalar_of(key) == NULL || value == NULL) {
+        if (scalar_of(key) == NULL || scalar_of(key)[0] == '\0' || value == NULL) {
             return fed_err_set(err, FED_E_INVALID, "%s: a key is no plain text", where);
         }
-        n = snprintf(name, sizeof(name), "%s%s%s", prefix, prefix[0] == '\0' ? "" : "_",
-                     scalar_of(key));
+        n = snprintf(name, sizeof(name), "%s%s%s", prefix == NULL ? "" : prefix,
+                     prefix == NULL ? "" : "_", scalar_of(key));
         if (n < 0 || (size_t)n >= sizeof(name)) {
             return fed_err_set(err, FED_E_INVALID, "%s: the key is too long", where);
         }
-        if (value->type == YAML_MAPPING_NODE && prefix[0] == '\0') {
+        if (value->type == YAML_MAPPING_NODE && prefix == NULL) {
             rc = read_mapping(reader, value, name, err);
         } else if (scalar_of(value) != NULL) {
             rc = reader->fn(reader->arg, name, scalar_of(value), where, err);
@@ -81,7 +82,7 @@ int conf_yaml_load(const char *path, conf_key_fn fn, void *arg, struct fed_err *
         const struct reader reader = {&document, path, fn, arg};
         root = yaml_document_get_root_node(&document);
         if (root != NULL && root->type == YAML_MAPPING_NODE) {
-            rc = read_mapping(&reader, root, "", err);
+            rc = read_mapping(&reader, root, NULL, err);
         } else if (root != NULL) {
             rc = fed_err_set(err, FED_E_INVALID, "%s: want lines of 'key: value'", path);
         }

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
@@ -98,6 +99,16 @@ static void set_up(CURL *curl, struct exchange *exchange)
     (void)curl_easy_setopt(curl, CURLOPT_XFERINFODATA, exchange);
     (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     (void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, exchange->message);
+}
+
+/* Half an answer is none; what is no file of ours (a pipe, a device) stays. */
+static void remove_output(const char *path)
+{
+    struct stat st;
+
+    if (lstat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+        (void)unlink(path);
+    }
 }
 
 static int convert(const struct exchange *exchange, CURLcode code, struct fed_err *err)
@@ -199,7 +210,7 @@ int fed_http_run(const struct fed_http_request *request,
     curl_easy_cleanup(curl);
     if (rc < 0) {
         if (exchange.file != NULL) {
-            (void)unlink(request->output_path); /* half an answer is none */
+            remove_output(request->output_path);
         }
         fed_http_response_deinit(&exchange.response);
         return rc;

@@ -101,6 +101,14 @@ static int refuse(long status, const char *body, const char *path, struct fed_er
     return rc;
 }
 
+static int on_tick(void *arg)
+{
+    const struct api *api = arg;
+
+    api->tick(api->arg);
+    return 0;
+}
+
 /* Send the request, with what all requests have in common. */
 static int exchange(const struct api *api,
                     const char *path,
@@ -108,6 +116,7 @@ static int exchange(const struct api *api,
                     struct fed_http_response *ret_response,
                     struct fed_err *err)
 {
+    struct api copy = *api;
     char url[URL_SIZE];
     int rc = format_url(api, path, url, err);
 
@@ -116,6 +125,8 @@ static int exchange(const struct api *api,
     }
     request->url = url;
     request->cancel_fd = api->cancel_fd;
+    request->is_cancelled = api->tick != NULL ? on_tick : NULL;
+    request->arg = &copy;
     request->response_max = ANSWER_MAX;
     rc = fed_http_run(request, ret_response, err);
     request->url = NULL;

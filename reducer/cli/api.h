@@ -25,6 +25,9 @@
 struct api {
     const char *url; /* "http://127.0.0.1:8092"; borrowed */
     int cancel_fd;   /* > 0: readable ends a request with FED_E_CANCELLED */
+    /* Called a few times a second while a request waits; may be NULL. */
+    void (*tick)(void *arg);
+    void *arg;
 };
 
 static inline void api_json_free_p(json_t **json)

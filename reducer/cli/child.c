@@ -99,8 +99,10 @@ static _Noreturn void become(const struct start *start)
 
 /* -- here -------------------------------------------------------------------------------------- */
 
-static int open_outputs(const struct child *child, struct start *start, struct fed_err *err)
+static int open_outputs(struct child *child, struct start *start, struct fed_err *err)
 {
+    off_t size;
+
     start->log_fd = -1;
     start->out_fd = -1;
     if (!child->has_own_output) {
@@ -108,6 +110,8 @@ static int open_outputs(const struct child *child, struct start *start, struct f
         if (start->log_fd < 0) {
             return fed_file_error(err, "open", child->log_path);
         }
+        size = lseek(start->log_fd, 0, SEEK_END);
+        child->log_from = size > 0 ? (uint64_t)size : 0;
     }
     if (child->out_path[0] != '\0') {
         start->out_fd = open(child->out_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);

@@ -47,6 +47,7 @@ struct child {
     char ready_path[FED_PATH_SIZE]; /* appears when it serves; "": ready at once */
     bool has_own_output;            /* keeps our standard output and error */
     int keep_fd;                    /* a descriptor it inherits under the same number; or -1 */
+    uint64_t log_from;              /* bytes of the log before the last start */
     enum child_state state;
     pid_t pid;           /* 0: not running */
     int status;          /* of the last end, as waitpid() gives it */

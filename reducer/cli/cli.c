@@ -7,8 +7,9 @@
 
 #include "reducer/cli/cmd.h"
 
-#define NAMES_MAX 64
-#define URL       "http://127.0.0.1:8092"
+#define NAMES_MAX   64
+#define REAL_DIGITS 15 /* 81.356, not 81.355999999999995 */
+#define URL         "http://127.0.0.1:8092"
 
 static const struct fed_conf_item common_items[] = {
     {"api_url", FED_CONF_TEXT, "", 0, 0, offsetof(struct cmd_common, api_url), false, "URL",
@@ -381,7 +382,8 @@ const char *cmd_word(const struct cmd_call *call, size_t n, const char *fallback
 
 int cmd_print_json(const struct cmd_call *call, const json_t *json, struct fed_err *err)
 {
-    char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text =
+        json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(REAL_DIGITS));
 
     if (text == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "JSON");

@@ -256,9 +256,9 @@ static int follow_to_end(const struct cmd_call *call,
     if (rc < 0) {
         return rc;
     }
-    follow.validation_ms = 1000 * row_u64(row, "session_config.round_timeout");
     watch_init(&watch, session_id);
     watch_session(&watch, row);
+    follow.validation_ms = watch.round_timeout_ms;
     rc = follow_session(&follow, &watch, err);
     if (rc == 0) {
         const uint64_t elapsed_ms =

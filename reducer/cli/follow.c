@@ -16,10 +16,13 @@
 #define AWAY_MS       60000U
 #define RETRY_BASE_MS 100U
 #define RETRY_MAX_MS  2000U
+#define TICK_MS       1000U
 
 struct follower {
     const struct follow *follow;
     struct watch *watch;
+    struct api api; /* the follow's, with a tick */
+    uint64_t drawn_ms;
     uint64_t seq;
     uint64_t change; /* the watch's, at the last load of rows */
     uint64_t ended_ms;
@@ -38,7 +41,7 @@ static int load_rows(const struct follower *follower, struct fed_err *err)
         .is_ascending = true,
         .skip = watch_count_ended(follower->watch),
     };
-    const int rc = api_list(follower->follow->api, &query, &rows, err);
+    const int rc = api_list(&follower->api, &query, &rows, err);
 
     if (rc == 0) {
         watch_rounds(follower->watch, rows);
@@ -57,7 +60,7 @@ static int load_validations(const struct follower *follower, struct fed_err *err
         fed_id_copy(model_id, wanted);
         const struct api_query query = {
             .resource = "validations", .filter_key = "model_id", .filter_value = model_id};
-        rc = api_list(follower->follow->api, &query, &rows, err);
+        rc = api_list(&follower->api, &query, &rows, err);
         if (rc == 0) {
             watch_validations(follower->watch, model_id, rows);
         }
@@ -66,13 +69,14 @@ static int load_validations(const struct follower *follower, struct fed_err *err
     return rc;
 }
 
-static int draw(const struct follower *follower, struct fed_err *err)
+static int draw(struct follower *follower, struct fed_err *err)
 {
     struct fed_buf buf;
     int rc;
 
+    follower->drawn_ms = fed_clock_mono_ms();
     fed_buf_init(&buf, 0);
-    rc = watch_draw(follower->watch, follower->follow->term, &buf, err);
+    rc = watch_draw(follower->watch, follower->follow->term, follower->drawn_ms, &buf, err);
     if (rc == 0 && buf.size > 0) {
         term_write(follower->follow->term, &buf);
     }
@@ -80,13 +84,23 @@ static int draw(const struct follower *follower, struct fed_err *err)
     return rc;
 }
 
+/* The seconds of the open round go on while nothing else happens. */
+static void tick(void *arg)
+{
+    struct follower *follower = arg;
+
+    if (follower->follow->term->is_terminal && watch_is_ticking(follower->watch) &&
+        follower->away_ms == 0 && fed_clock_mono_ms() - follower->drawn_ms >= TICK_MS) {
+        (void)draw(follower, NULL);
+    }
+}
+
 /* The live state is about another session: ours has ended, or has not begun. */
 static int load_session(const struct follower *follower, struct fed_err *err)
 {
     FED_CLEANUP(api_json_free_p) json_t *row = NULL;
     struct watch *watch = follower->watch;
-    const int rc =
-        api_find(follower->follow->api, "sessions", "session_id", watch->session_id, &row, err);
+    const int rc = api_find(&follower->api, "sessions", "session_id", watch->session_id, &row, err);
 
     if (rc < 0) {
         return rc;
@@ -104,13 +118,13 @@ static int take_live(struct follower *follower, uint64_t wait_ms, struct fed_err
 {
     FED_CLEANUP(api_json_free_p) json_t *live = NULL;
     struct watch *watch = follower->watch;
-    int rc = api_live(follower->follow->api, follower->seq, wait_ms, &live, err);
+    int rc = api_live(&follower->api, follower->seq, wait_ms, &live, err);
 
     if (rc < 0) {
         return rc;
     }
     follower->seq = row_u64(live, "seq");
-    if (!watch_live(watch, live)) {
+    if (!watch_live(watch, live, fed_clock_mono_ms())) {
         rc = load_session(follower, err);
     }
     if (rc == 0 && watch->change != follower->change) {
@@ -173,10 +187,12 @@ static bool is_over(struct follower *follower, uint64_t now_ms, uint64_t *ret_wa
 
 int follow_session(const struct follow *follow, struct watch *watch, struct fed_err *err)
 {
-    struct follower follower = {.follow = follow, .watch = watch};
+    struct follower follower = {.follow = follow, .watch = watch, .api = *follow->api};
     uint64_t wait_ms = 0;
     int rc = 0;
 
+    follower.api.tick = tick;
+    follower.api.arg = &follower;
     while (rc == 0) {
         rc = take_live(&follower, wait_ms, err);
         if (rc == 0) {

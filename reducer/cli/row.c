@@ -92,8 +92,7 @@ const char *row_format_ms(uint64_t ms, char *ret_text, size_t text_size)
     if (ms < 1000) {
         (void)snprintf(ret_text, text_size, "%llu ms", (unsigned long long)ms);
     } else if (s < 120) {
-        (void)snprintf(ret_text, text_size, "%llu.%llu s", s,
-                       (unsigned long long)(ms % 1000) / 100);
+        (void)snprintf(ret_text, text_size, "%.1f s", (double)ms / 1000.0);
     } else if (s < 7200) {
         (void)snprintf(ret_text, text_size, "%llu min %llu s", s / 60, s % 60);
     } else {

@@ -132,7 +132,7 @@ static int print_validations(const struct cmd_call *call, const char *model_id, 
         format_accuracy(has_accuracy, value, accuracy);
         rc = rc < 0 ? rc : table_add(&table, cells, err);
     }
-    (void)fprintf(call->out.file, "\nThe last model, validated by each client on its own data\n");
+    (void)fprintf(call->out.file, "\nThe last model, as each client validated it\n");
     rc = rc < 0 ? rc : print_table(&call->out, &table, err);
     table_deinit(&table);
     return rc;

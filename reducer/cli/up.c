@@ -257,29 +257,53 @@ static void end_session(struct up *up, struct up_part *part, uint64_t now_ms)
     }
 }
 
+/* Before it was ever ready: will it get ready when it is started again? Not when it ended by itself
+ * and says why (settings, data, a port in use), unless it only could not reach its peer. */
+static bool is_hopeless(const struct up_part *part)
+{
+    const int status = part->child.status;
+
+    return !part->was_ready && (part->child.n_deaths >= FAILURES_ON ||
+                                (WIFEXITED(status) && WEXITSTATUS(status) != FED_EXIT_UNREACHABLE));
+}
+
+/* A port that was free a moment ago is not: take another, once. */
+static bool change_http(struct up *up, const struct up_part *part)
+{
+    if (part->role != UP_REDUCER || part->was_ready || !up->is_http_ours) {
+        return false;
+    }
+    up->is_http_ours = false;
+    (void)snprintf(up->http, sizeof(up->http), "127.0.0.1:0");
+    return true;
+}
+
+static void say_end(const struct up *up, const struct child *child, const char *status)
+{
+    const bool is_asked = WIFSIGNALED(child->status) && WTERMSIG(child->status) == SIGTERM;
+
+    if (child->status != 0 && !is_asked && !up->was_killed) {
+        (void)fprintf(up->term->file, "%s ended with %s, see %s\n", child->name, status,
+                      child->log_path);
+        (void)fflush(up->term->file);
+    }
+}
+
 static void mourn(struct up *up, struct up_part *part, uint64_t now_ms)
 {
     struct child *child = &part->child;
     char status[32];
 
     (void)child_format_status(child, status, sizeof(status));
-    if (up->phase >= UP_STOPPING) {
-        if (child->status != 0 && part->role != UP_SESSION && !up->was_killed) {
-            (void)fprintf(up->term->file, "%s ended with %s, see %s\n", child->name, status,
-                          child->log_path);
-            (void)fflush(up->term->file);
-        }
-        return;
-    }
     if (part->role == UP_SESSION) {
         end_session(up, part, now_ms);
         return;
     }
-    if (part->role == UP_REDUCER && up->is_http_ours && !part->was_ready) {
-        (void)snprintf(up->http, sizeof(up->http), "127.0.0.1:0"); /* somebody was quicker */
-    } else if (!part->was_ready &&
-               (child->n_deaths >= FAILURES_ON ||
-                (WIFEXITED(child->status) && WEXITSTATUS(child->status) == FED_EXIT_USAGE))) {
+    if (up->phase >= UP_STOPPING) {
+        say_end(up, child, status);
+        return;
+    }
+    if (!change_http(up, part) && is_hopeless(part)) {
         up_print_tail(up, child);
         (void)!fed_err_set(up->failure, FED_E_CONFLICT, "%s ends with %s before it is ready",
                            child->name, status);

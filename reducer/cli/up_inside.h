@@ -73,7 +73,7 @@ void up_make_words(const struct up *up, const struct up_part *part, struct child
 FED_NODISCARD int
 up_load_addresses(struct up *up, const struct up_part *reducer, struct fed_err *err);
 
-/* The last lines of a log as they stand, for a failure. */
+/* The last lines of a log but for "info", for a failure. */
 void up_print_tail(const struct up *up, const struct child *child);
 
 #endif /* REDUCER_CLI_UP_INSIDE_H */

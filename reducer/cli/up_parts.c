@@ -22,7 +22,7 @@
 #define HTTP_PORT  8092
 #define BACKLOG    1024
 #define READY_MAX  65536U
-#define TAIL_LINES 8
+#define TAIL_LINES 4U
 #define TAIL_BYTES 4096
 
 /* Everything below DIR that is ours. */
@@ -374,32 +374,44 @@ int up_load_addresses(struct up *up, const struct up_part *reducer, struct fed_e
     return rc;
 }
 
+/* Print the last lines of a text that are no "info". */
+static void print_lines(const struct up *up, char *text)
+{
+    const char *kept[TAIL_LINES] = {NULL};
+    size_t n = 0;
+    char *rest = NULL;
+
+    for (const char *line = strtok_r(text, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        if (strstr(line, " info ") == NULL && strstr(line, "\"info\"") == NULL) {
+            kept[n++ % TAIL_LINES] = line;
+        }
+    }
+    for (size_t i = n > TAIL_LINES ? n - TAIL_LINES : 0; i < n; i++) {
+        (void)fprintf(up->term->file, "  %s\n", kept[i % TAIL_LINES]);
+    }
+}
+
 void up_print_tail(const struct up *up, const struct child *child)
 {
     char text[TAIL_BYTES + 1];
     const int fd = open(child->log_path, O_RDONLY | O_CLOEXEC);
-    const char *from;
+    off_t from = (off_t)child->log_from;
     struct stat st;
     ssize_t n = 0;
-    int n_lines = 0;
 
     if (fd < 0) {
         return;
     }
     if (fstat(fd, &st) == 0) {
-        n = pread(fd, text, TAIL_BYTES, st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0);
+        from = st.st_size - from > TAIL_BYTES ? st.st_size - TAIL_BYTES : from;
+        n = pread(fd, text, TAIL_BYTES, from);
     }
     (void)close(fd);
     if (n <= 0) {
         return;
     }
     text[n] = '\0';
-    from = text + n - 1;
-    while (from > text && n_lines < TAIL_LINES) {
-        from--;
-        n_lines += *from == '\n' ? 1 : 0;
-    }
-    from += *from == '\n' ? 1 : 0;
-    (void)fprintf(up->term->file, "the end of %s:\n%s%s", child->log_path, from,
-                  text[n - 1] == '\n' ? "" : "\n");
+    (void)fprintf(up->term->file, "%s says, in %s:\n", child->name, child->log_path);
+    print_lines(up, text);
 }

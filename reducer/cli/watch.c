@@ -76,6 +76,8 @@ void watch_session(struct watch *watch, const json_t *row)
     const json_t *validate = row_find(row, "session_config.validate");
 
     watch->is_validating = validate == NULL || json_is_true(validate);
+    watch->round_timeout_ms =
+        (uint64_t)(1000 * json_number_value(row_find(row, "session_config.round_timeout")));
     (void)snprintf(watch->status, sizeof(watch->status), "%s", row_text(row, "status"));
     watch->failed_rounds = row_u64(row, "failed_rounds");
     if (row_text(row, "model_id")[0] != '\0') {
@@ -83,13 +85,19 @@ void watch_session(struct watch *watch, const json_t *row)
     }
 }
 
-static void take_open_round(struct watch *watch, const json_t *row)
+static void take_open_round(struct watch *watch, const json_t *row, uint64_t now_ms)
 {
+    const uint64_t left_ms = row_u64(row, "time_left_ms");
+    const uint64_t timeout_ms = watch->round_timeout_ms;
+    const uint64_t elapsed_ms = timeout_ms > left_ms ? timeout_ms - left_ms : 0;
     const json_t *clients = row_find(row, "clients");
     struct watch_round *round = make_round(watch, row_u64(row, "round_number"));
 
     if (round == NULL || round->phase != WATCH_OPEN) {
         return;
+    }
+    if (round->opened_ms == 0 && left_ms > 0) { /* none while it is being planned */
+        round->opened_ms = now_ms > elapsed_ms ? now_ms - elapsed_ms : now_ms;
     }
     fed_id_copy(round->round_id, row_text(row, "round_id"));
     round->n_asked = json_array_size(clients);
@@ -125,7 +133,7 @@ static void settle_rounds(struct watch *watch)
     }
 }
 
-bool watch_live(struct watch *watch, const json_t *live)
+bool watch_live(struct watch *watch, const json_t *live, uint64_t now_ms)
 {
     const json_t *session = row_find(live, "session");
     const json_t *round = row_find(live, "round");
@@ -141,7 +149,7 @@ bool watch_live(struct watch *watch, const json_t *live)
     }
     watch->change = row_u64(session, "rounds_done") * 4 + (watch_is_ended(watch) ? 1 : 0) + 1;
     if (json_is_object(round) && row_u64(round, "round_number") > 0) {
-        take_open_round(watch, round);
+        take_open_round(watch, round, now_ms);
     }
     fed_id_copy(watch->validation.model_id, row_text(live, "validation.model_id"));
     watch->validation.n_asked = row_u64(live, "validation.asked");
@@ -300,6 +308,11 @@ const struct watch_round *watch_last(const struct watch *watch)
     return NULL;
 }
 
+bool watch_is_ticking(const struct watch *watch)
+{
+    return watch->n_rounds > 0 && watch->rounds[watch->n_rounds - 1].phase == WATCH_OPEN;
+}
+
 /* -- drawing ----------------------------------------------------------------------------------- */
 
 static size_t cells_of(uint64_t n, uint64_t total, size_t width)
@@ -340,7 +353,7 @@ static void draw_trouble(const struct watch_round *round, char *text, size_t siz
     (void)snprintf(text, size, "%s%s", refused, away);
 }
 
-static void draw_figures(const struct watch_round *round, char *text, size_t size)
+static void draw_figures(const struct watch_round *round, uint64_t now_ms, char *text, size_t size)
 {
     char loss[32] = "-";
     char accuracy[32] = "-";
@@ -354,7 +367,10 @@ static void draw_figures(const struct watch_round *round, char *text, size_t siz
     if (round->has_accuracy) {
         (void)snprintf(accuracy, sizeof(accuracy), "%.2f %%", 100.0 * round->accuracy);
     }
-    if (round->phase != WATCH_OPEN) {
+    if (round->phase == WATCH_OPEN && round->opened_ms > 0 && now_ms >= round->opened_ms) {
+        (void)snprintf(time, sizeof(time), "%llu s",
+                       (unsigned long long)(now_ms - round->opened_ms) / 1000);
+    } else if (round->phase != WATCH_OPEN) {
         (void)snprintf(time, sizeof(time), "%.1f s", (double)round->total_ms / 1000.0);
     }
     (void)snprintf(text, size,
@@ -366,6 +382,7 @@ static void draw_figures(const struct watch_round *round, char *text, size_t siz
 static int draw_round(const struct watch *watch,
                       const struct watch_round *round,
                       const struct term *term,
+                      uint64_t now_ms,
                       struct fed_buf *buf,
                       struct fed_err *err)
 {
@@ -384,7 +401,7 @@ static int draw_round(const struct watch *watch,
     } else if (round->phase == WATCH_CANCELLED) {
         (void)snprintf(figures, sizeof(figures), "cancelled");
     } else {
-        draw_figures(round, figures, sizeof(figures));
+        draw_figures(round, now_ms, figures, sizeof(figures));
     }
     (void)snprintf(line, sizeof(line), "round %llu/%llu  [%s]  %s",
                    (unsigned long long)round->number,
@@ -399,6 +416,7 @@ static int draw_round(const struct watch *watch,
 
 int watch_draw(struct watch *watch,
                const struct term *term,
+               uint64_t now_ms,
                struct fed_buf *buf,
                struct fed_err *err)
 {
@@ -417,10 +435,10 @@ int watch_draw(struct watch *watch,
         is_blocked = is_blocked || !round->is_settled;
         if (!is_blocked) {
             round->is_drawn = true;
-            rc = draw_round(watch, round, term, buf, err);
+            rc = draw_round(watch, round, term, now_ms, buf, err);
         } else if (term->is_terminal) {
             watch->n_lines++;
-            rc = draw_round(watch, round, term, buf, err);
+            rc = draw_round(watch, round, term, now_ms, buf, err);
         }
     }
     return rc;

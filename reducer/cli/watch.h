@@ -46,6 +46,7 @@ struct watch_round {
     uint64_t n_to_validate;  /* clients asked to */
     uint64_t n_validated;    /* rows loaded */
     uint64_t n_reported;     /* by the live state */
+    uint64_t opened_ms;      /* of the caller's clock: when the open round began */
     uint64_t planned_utc_ms; /* 0: not known */
     uint64_t total_ms;       /* 0: not known */
     double loss;             /* means over the clients that validated */
@@ -61,6 +62,7 @@ struct watch {
     char session_id[FED_ID_SIZE];
     char status[32]; /* "Created", "Started", "Finished", "Terminated" */
     bool is_validating;
+    uint64_t round_timeout_ms;
     uint64_t rounds_total; /* of this start */
     uint64_t failed_rounds;
     char model_id[FED_ID_SIZE];
@@ -83,7 +85,7 @@ void watch_session(struct watch *watch, const json_t *row);
 
 /* The live state. Returns false when it speaks of another session. Fails with FED_E_NOMEM only by
  * leaving a round out. */
-bool watch_live(struct watch *watch, const json_t *live);
+bool watch_live(struct watch *watch, const json_t *live, uint64_t now_ms);
 
 /* Rows of rounds that have ended; others are skipped. */
 void watch_rounds(struct watch *watch, const json_t *rows);
@@ -104,8 +106,14 @@ bool watch_is_validated(const struct watch *watch); /* nothing is to come for th
 void watch_settle(struct watch *watch);
 
 /* Append what to print now. Fails as fed_buf_add(). */
-FED_NODISCARD int
-watch_draw(struct watch *watch, const struct term *term, struct fed_buf *buf, struct fed_err *err);
+FED_NODISCARD int watch_draw(struct watch *watch,
+                             const struct term *term,
+                             uint64_t now_ms,
+                             struct fed_buf *buf,
+                             struct fed_err *err);
+
+/* True when something on a terminal changes by the time alone. */
+bool watch_is_ticking(const struct watch *watch);
 
 /* From the first round's plan to the end of the last one; 0 when the rows do not say. */
 uint64_t watch_elapsed_ms(const struct watch *watch);

@@ -47,17 +47,20 @@ static uint64_t handing_ms(const struct federation *fed)
 }
 
 /* Until when a missing partial is awaited: as long as its combiner is in its grace, but for that
- * never beyond the deadline. */
+ * never beyond the deadline. A link that stands may have been dead since before the Close: it takes
+ * two unanswered pings, longer than close_timeout_ms, until that is known. */
 static uint64_t part_ends_ms(const struct federation *fed, const struct round_part *part)
 {
     const struct round *round = fed->round;
     const struct roster_combiner *combiner = roster_find_combiner(&fed->roster, part->combiner_id);
-    const uint64_t since_ms = combiner == NULL ? fed->restarted_ms : combiner->down_since_ms;
-    uint64_t grace_ms = since_ms + fed->config.combiner_grace_ms;
+    uint64_t grace_ms = round->closed_ms;
 
-    if (combiner != NULL && combiner->link != 0) {
-        return round->close_ms;
+    if (combiner == NULL) {
+        grace_ms = fed->restarted_ms;
+    } else if (combiner->link == 0) {
+        grace_ms = combiner->down_since_ms;
     }
+    grace_ms += fed->config.combiner_grace_ms;
     grace_ms = grace_ms < round->deadline_ms ? grace_ms : round->deadline_ms;
     return grace_ms > round->close_ms ? grace_ms : round->close_ms;
 }

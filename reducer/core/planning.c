@@ -340,6 +340,23 @@ static bool is_lost(const struct federation *fed, const struct round_part *part,
            now_ms >= since_ms + fed->config.combiner_grace_ms;
 }
 
+/* Take a client from this part, if that may be done now: a combiner that is up gets a plan without
+ * it (from then on no sum with it is accepted), one that has been down for its grace is fenced. */
+static bool take_client(const struct federation *fed, struct round_part *part, uint64_t now_ms)
+{
+    const struct roster_combiner *combiner = roster_find_combiner(&fed->roster, part->combiner_id);
+
+    if (combiner != NULL && combiner->link != 0 && part->state == PART_WAITING) {
+        part->plan_seq += part->is_sent ? 1 : 0;
+        part->is_sent = false;
+        return true;
+    }
+    if (part->state == PART_WAITING && is_lost(fed, part, now_ms)) {
+        round_fence_part(part);
+    }
+    return part->state == PART_FENCED;
+}
+
 void planning_move_clients(struct federation *fed, uint64_t now_ms)
 {
     struct round *round = fed->round;
@@ -354,11 +371,8 @@ void planning_move_clients(struct federation *fed, uint64_t now_ms)
         const struct roster_client *known = roster_find_client(&fed->roster, client->client_id);
         if (client->is_admitted || known == NULL || !roster_is_present(known) ||
             strcmp(known->combiner->combiner_id, part->combiner_id) == 0 ||
-            !is_lost(fed, part, now_ms)) {
+            !take_client(fed, part, now_ms)) {
             continue;
-        }
-        if (part->state == PART_WAITING) {
-            round_fence_part(part);
         }
         give_client(round, client, known->combiner->combiner_id);
         is_changed = true;

@@ -107,17 +107,56 @@ static void move_client(struct roster_client *client,
     }
 }
 
-int roster_client_state(struct roster *roster,
-                        struct roster_combiner *combiner,
-                        const struct fed_client_state *state,
-                        uint64_t now_ms,
-                        struct fed_err *err)
+/* The combiner says that the client is attached there; `is_news`: as it happens. */
+static void claim_client(struct roster_client *client,
+                         struct roster_combiner *combiner,
+                         bool is_news,
+                         uint64_t now_ms)
+{
+    struct roster_combiner *former = client->combiner;
+    const bool is_elsewhere =
+        former != NULL && former != combiner && client->phase == FED_CLIENT_ATTACHED;
+
+    if (is_elsewhere && !is_news && former->link != 0) {
+        client->other = combiner; /* one of the two streams is dead: time will tell which */
+        return;
+    }
+    client->other = is_elsewhere ? former : NULL;
+    move_client(client, combiner, FED_CLIENT_ATTACHED, now_ms);
+}
+
+/* It is not attached at the combiner, says that. */
+static void disclaim_client(struct roster_client *client,
+                            const struct roster_combiner *combiner,
+                            enum fed_client_phase phase,
+                            uint64_t now_ms)
+{
+    if (client->other == combiner) {
+        client->other = NULL;
+    } else if (client->combiner == combiner && client->other != NULL) {
+        move_client(client, client->other, FED_CLIENT_ATTACHED, now_ms);
+        client->other = NULL;
+    } else if (client->combiner == combiner) {
+        move_client(client, client->combiner, phase, now_ms);
+    }
+}
+
+static int hear_client(struct roster *roster,
+                       struct roster_combiner *combiner,
+                       const struct fed_client_state *state,
+                       bool is_news,
+                       uint64_t now_ms,
+                       struct fed_err *err)
 {
     struct roster_client *client = roster_find_client(roster, state->client_id);
     void *value = NULL;
     int rc;
 
-    if (state->phase != FED_CLIENT_ATTACHED && (client == NULL || client->combiner != combiner)) {
+    if (state->phase != FED_CLIENT_ATTACHED) {
+        if (client != NULL) {
+            disclaim_client(client, combiner, state->phase, now_ms);
+            client->hello_count = roster->hello_count;
+        }
         return 0;
     }
     rc = find_or_add(&roster->clients, state->client_id, sizeof(*client), ROSTER_CLIENTS_MAX,
@@ -133,9 +172,18 @@ int roster_client_state(struct roster *roster,
     if (state->ip[0] != '\0') {
         memcpy(client->ip, state->ip, sizeof(client->ip));
     }
-    move_client(client, combiner, state->phase, now_ms);
+    claim_client(client, combiner, is_news, now_ms);
     client->hello_count = roster->hello_count;
     return 0;
+}
+
+int roster_client_state(struct roster *roster,
+                        struct roster_combiner *combiner,
+                        const struct fed_client_state *state,
+                        uint64_t now_ms,
+                        struct fed_err *err)
+{
+    return hear_client(roster, combiner, state, true, now_ms, err);
 }
 
 /* Whoever was at the combiner and is not in its Hello has left it. */
@@ -145,8 +193,8 @@ static void drop_unlisted(struct roster *roster, struct roster_combiner *combine
     struct roster_client *client;
 
     while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
-        if (client->combiner == combiner && client->hello_count != roster->hello_count) {
-            move_client(client, combiner, FED_CLIENT_GONE, now_ms);
+        if (client->hello_count != roster->hello_count) {
+            disclaim_client(client, combiner, FED_CLIENT_GONE, now_ms);
         }
     }
 }
@@ -182,7 +230,7 @@ int roster_hello(struct roster *roster,
     combiner->link = link;
     roster->hello_count++;
     for (size_t i = 0; i < hello->n_clients && rc == 0; i++) {
-        rc = roster_client_state(roster, combiner, &hello->clients[i], now_ms, err);
+        rc = hear_client(roster, combiner, &hello->clients[i], false, now_ms, err);
     }
     drop_unlisted(roster, combiner, now_ms);
     *ret_old_link = old_link;
@@ -192,10 +240,21 @@ int roster_hello(struct roster *roster,
 struct roster_combiner *roster_link_closed(struct roster *roster, uint64_t link, uint64_t now_ms)
 {
     struct roster_combiner *combiner = roster_find_link(roster, link);
+    struct roster_client *client;
+    size_t cursor = 0;
 
-    if (combiner != NULL) {
-        combiner->link = 0;
-        combiner->down_since_ms = now_ms;
+    if (combiner == NULL) {
+        return NULL;
+    }
+    combiner->link = 0;
+    combiner->down_since_ms = now_ms;
+    while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
+        if (client->combiner == combiner && client->other != NULL && client->other->link != 0 &&
+            client->phase == FED_CLIENT_ATTACHED) {
+            struct roster_combiner *other = client->other;
+            client->other = combiner;
+            move_client(client, other, FED_CLIENT_ATTACHED, now_ms);
+        }
     }
     return combiner;
 }

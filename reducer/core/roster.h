@@ -3,8 +3,11 @@
  *   combiner:  (unknown) --hello--> UP --link closed--> DOWN --hello--> UP
  *   client:    (unknown) --hello, client_state--> ATTACHED <--> SILENT, GONE
  *
- * A client is at the combiner that spoke of it last: its TaskStream is there. A combiner that is
- * down keeps its clients, marked away. Pure: the time is an argument. Owned by the loop.
+ * A client is at the combiner where it attached last: its TaskStream is there. Two may claim one
+ * client, as a stream that broke silently looks alive for a while: what a Hello lists is older than
+ * what was told as it happened, and where the client was believed to be and is not any more, the
+ * other claim holds. A combiner that is down keeps its clients, marked away. Pure: the time is an
+ * argument. Owned by the loop.
  */
 #ifndef REDUCER_CORE_ROSTER_H
 #define REDUCER_CORE_ROSTER_H
@@ -41,6 +44,7 @@ struct roster_client {
     char name[FED_LINK_TEXT_SIZE];
     char ip[64];
     struct roster_combiner *combiner; /* borrowed from the roster */
+    struct roster_combiner *other; /* the same; says that the client is attached there; or NULL */
     enum fed_client_phase phase;
     uint64_t away_since_ms; /* valid unless ATTACHED: not waited for after its grace */
     uint64_t hello_count;   /* the roster's, when its combiner last listed it */

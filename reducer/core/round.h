@@ -88,7 +88,7 @@ struct round {
     size_t n_clients;
     struct round_part *parts; /* (n_parts,) owned */
     size_t n_parts;
-    struct fed_refused *refused; /* (n_refused,) owned */
+    struct fed_refused *refused; /* (n_refused,) owned; NULL, or room for ROUND_REFUSALS_MAX */
     size_t n_refused;
     uint64_t n_refused_more;                /* beyond ROUND_REFUSALS_MAX */
     uint64_t refused_more[FED_REFUSAL_MAX]; /* the same by reason */

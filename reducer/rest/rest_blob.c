@@ -8,7 +8,7 @@
 
 #include "common/base/file.h"
 
-#define COPY_BLOCK (256U * 1024U)
+#define COPY_BLOCK (256UL * 1024UL)
 
 void rest_blobs_init(struct rest_blobs *blobs, struct blob_store *store, const char *temp_dir)
 {

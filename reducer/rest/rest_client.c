@@ -13,6 +13,7 @@ struct attach {
     const char *name;
     const char *package;
     const char *preferred; /* or NULL */
+    bool is_remote;        /* it runs the active package */
 };
 
 static int read_id(const json_t *object, char ret_id[FED_ID_SIZE], struct fed_err *err)
@@ -61,7 +62,8 @@ static int read_attach(const json_t *object, struct attach *attach, struct fed_e
         return fed_err_set(err, FED_E_INVALID, "Class 'ClientDTO' is missing field name");
     }
     attach->package = attach->package == NULL ? "local" : attach->package;
-    if (strcmp(attach->package, "local") != 0 && strcmp(attach->package, "remote") != 0) {
+    attach->is_remote = strcmp(attach->package, "remote") == 0;
+    if (!attach->is_remote && strcmp(attach->package, "local") != 0) {
         return fed_err_set(err, FED_E_INVALID, "package must be 'remote' or 'local'");
     }
     return 0;
@@ -106,10 +108,10 @@ int rest_client_add(struct rest_request *request, struct fed_err *err)
     if (rc == 0) {
         rc = read_attach(object, &attach, err);
     }
-    if (rc < 0) {
+    if (rc != 0) {
         return rc;
     }
-    if (strcmp(attach.package, "local") == 0) {
+    if (!attach.is_remote) {
         return ask_assign(request, &attach, "", err);
     }
     rc = rest_package_load_active(request, &package, err);

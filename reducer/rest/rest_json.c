@@ -23,7 +23,7 @@ static int add_shortest(struct fed_buf *buf, const char *text, struct fed_err *e
     for (int digits = 1; digits <= 17; digits++) {
         (void)snprintf(shortest, sizeof(shortest), "%.*g", digits, value);
         const double again = strtod(shortest, NULL);
-        if (memcmp(&again, &value, sizeof(value)) == 0) {
+        if (!(again < value) && !(again > value)) {
             break;
         }
     }

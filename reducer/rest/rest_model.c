@@ -11,7 +11,7 @@
 #include "reducer/rest/rest_package.h"
 
 #define PARAMETERS_MAX   (1U << 22) /* scalars told as JSON */
-#define TEXT_BLOCK       (64U * 1024U)
+#define TEXT_BLOCK       (64UL * 1024UL)
 #define WRITE_ATTEMPTS_N 5
 
 /* -- upload ----------------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 #include "reducer/rest/handlers.h"
 #include "reducer/rest/rest_json.h"
 
+#define TEXT_MAX     1024U /* bytes of a name, of a description */
 #define PACKAGE_TYPE "application/x-tar"
 
 static struct store *store_of(const struct rest_request *request)
@@ -127,9 +128,9 @@ static int form_text(const struct rest_request *request,
     const char *text = rest_texts_find(&request->form, name);
 
     *ret_text = text == NULL ? "" : text;
-    if (strlen(*ret_text) > REST_NAME_MAX * 4) {
+    if (strlen(*ret_text) > TEXT_MAX) {
         return fed_err_set(err, FED_E_INVALID, "%s must be a text of at most %u bytes", name,
-                           REST_NAME_MAX * 4);
+                           TEXT_MAX);
     }
     return 0;
 }

@@ -10,7 +10,7 @@
 #include "reducer/rest/rest_json.h"
 
 #define VALUES_MAX 20000U
-#define SPILL_MIN  (256U * 1024U) /* bytes */
+#define SPILL_MIN  (256UL * 1024UL) /* bytes */
 
 void rest_request_init(struct rest_request *request, struct rest_shared *shared, size_t body_max)
 {
@@ -91,7 +91,7 @@ int rest_texts_add(struct rest_texts *texts,
         }
     }
     if (piece_size > REST_FORM_MAX - texts->size) {
-        return fed_err_set(err, FED_E_INVALID, "arguments of more than %u bytes", REST_FORM_MAX);
+        return fed_err_set(err, FED_E_INVALID, "arguments of more than %lu bytes", REST_FORM_MAX);
     }
     used = strlen(texts->items[texts->n - 1].value);
     value = realloc(texts->items[texts->n - 1].value, used + piece_size + 1);
@@ -203,16 +203,27 @@ void rest_upload_finish(struct rest_upload *upload)
 /* -- the answer ------------------------------------------------------------------------------- */
 
 /* A long answer waits in a file: who reads slowly holds no memory. */
-static int spill(struct rest_request *request, struct fed_err *err)
+int rest_answer_flush(struct rest_request *request, bool is_end, struct fed_err *err)
 {
     struct rest_answer *answer = &request->answer;
-    int rc = rest_temp_open(request->shared->temp_dir, &answer->fd, err);
+    int rc = 0;
 
+    if (answer->body.size < SPILL_MIN && (!is_end || answer->fd < 0)) {
+        return 0;
+    }
+    if (answer->fd < 0) {
+        answer->size_bytes = 0;
+        rc = rest_temp_open(request->shared->temp_dir, &answer->fd, err);
+    }
     if (rc == 0) {
         rc = fed_file_write(answer->fd, answer->body.data, answer->body.size, err);
     }
-    answer->size_bytes = answer->body.size;
-    fed_buf_deinit(&answer->body);
+    answer->size_bytes += answer->body.size;
+    if (is_end) {
+        fed_buf_deinit(&answer->body);
+    } else {
+        fed_buf_clear(&answer->body);
+    }
     return rc;
 }
 
@@ -228,7 +239,7 @@ int rest_answer_json(struct rest_request *request, int status, json_t *value, st
     json_decref(value);
     request->answer.status = status;
     request->answer.type = NULL;
-    return rc == 0 && request->answer.body.size > SPILL_MIN ? spill(request, err) : rc;
+    return rc < 0 ? rc : rest_answer_flush(request, true, err);
 }
 
 int rest_answer_blob(struct rest_request *request,

@@ -26,10 +26,10 @@
 #include "reducer/rest/rest_blob.h"
 #include "reducer/store/store.h"
 
-#define REST_PATH_SIZE 512U          /* bytes of a path, with the NUL; longer: 404 */
-#define REST_TEXTS_MAX 32U           /* query arguments, form fields; more: 400 */
-#define REST_FORM_MAX  (64U * 1024U) /* bytes of a form's texts */
-#define REST_NAME_MAX  255U          /* bytes of a name */
+#define REST_PATH_SIZE 512U            /* bytes of a path, with the NUL; longer: 404 */
+#define REST_TEXTS_MAX 32U             /* query arguments, form fields; more: 400 */
+#define REST_FORM_MAX  (64UL * 1024UL) /* bytes of a form's texts */
+#define REST_NAME_MAX  255U            /* bytes of a name */
 
 /* Outcomes of a handler. */
 enum {
@@ -168,6 +168,10 @@ void rest_upload_finish(struct rest_upload *upload); /* the hash is there; idemp
 /* Answer with a JSON value, which is taken (NULL: FED_E_NOMEM). Returns 0. */
 FED_NODISCARD int
 rest_answer_json(struct rest_request *request, int status, json_t *value, struct fed_err *err);
+
+/* For an answer that is written piece by piece into answer.body: moves it to a file when it is
+ * long; is_end once, when it is complete. */
+FED_NODISCARD int rest_answer_flush(struct rest_request *request, bool is_end, struct fed_err *err);
 
 /* Answer with a blob as a file of this name. Returns 0 or BLOB_NOT_FOUND. */
 FED_NODISCARD int rest_answer_blob(struct rest_request *request,

@@ -35,12 +35,12 @@
 #include "reducer/rest/rest_watch.h"
 #include "reducer/rest/routes.h"
 
-#define HEAD_SIZE   (16U * 1024U) /* bytes of a connection's memory: request line, headers */
-#define POST_BUFFER (16U * 1024U) /* bytes a form is parsed in */
-#define RATE_MIN    16U           /* bytes a millisecond of what is long: 16 kB/s */
+#define HEAD_SIZE   (16UL * 1024UL) /* bytes of a connection's memory: request line, headers */
+#define POST_BUFFER (16UL * 1024UL) /* bytes a form is parsed in */
+#define RATE_MIN    16U             /* bytes a millisecond of what is long: 16 kB/s */
 #define LINGER_US   1000000U
-#define URI_MAX     2048U          /* bytes of a request's target kept for redirects */
-#define FORM_EXTRA  (128U * 1024U) /* bytes of a form around its file */
+#define URI_MAX     2048U            /* bytes of a request's target kept for redirects */
+#define FORM_EXTRA  (128UL * 1024UL) /* bytes of a form around its file */
 
 struct rest_server {
     struct rest_shared shared;

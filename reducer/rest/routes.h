@@ -1,4 +1,4 @@
-/* The table of paths: (method, pattern, handler).
+/* The table of paths: (pattern, handler, method).
  *
  * In a pattern ":r" stands for any resource (of a path, the first one is the request's collection)
  * and ":id" for an id. A pattern that ends
@@ -13,9 +13,9 @@
 #include "reducer/rest/rest_request.h"
 
 struct rest_route {
-    enum rest_method method;
     const char *pattern;
     rest_step_fn handler;
+    enum rest_method method;
     bool is_upload; /* a multipart form with a file: upload_max instead of body_max */
 };
 

@@ -19,7 +19,7 @@ static const struct {
 } kernels[CNN_KERNEL_MAX] = {
     [CNN_KERNEL_PLAIN] = {"plain", &cnn_plain_ops},
 #ifdef CONFED_CNN_X86
-    [CNN_KERNEL_AVX2] = {"avx2", NULL},
+    [CNN_KERNEL_AVX2] = {"avx2", &cnn_avx2_ops},
     [CNN_KERNEL_AVX512] = {"avx512", &cnn_avx512_ops},
 #else
     [CNN_KERNEL_AVX2] = {"avx2", NULL},
@@ -39,7 +39,8 @@ static bool processor_has(enum cnn_kernel kernel)
 {
 #ifdef CONFED_CNN_X86
     if (kernel == CNN_KERNEL_AVX2) {
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt");
     }
     if (kernel == CNN_KERNEL_AVX512) {
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -5,7 +5,7 @@
  *      method (cnn_avx512_winograd.c);
  *   2. fc1 and fc2 for the batch, softmax (softmax.c);
  *   3. backward through fc2 and fc1, weights updated on the way (cnn_avx512_fc.c);
- *   4. backward through conv2 (cnn_avx512_conv2.c) and conv1, two images at a time;
+ *   4. backward through conv2 (cnn_avx512_conv2.c) and conv1, image by image;
  *   5. the convolutions' update, and conv2's weights transformed anew.
  * Nothing can fail: all memory is taken in avx512_make().
  */
@@ -180,17 +180,13 @@ static void backward_convolutions(struct avx512 *net, size_t n)
     memset(net->w1_grad, 0, sizeof(net->w1_grad));
     memset(net->w2_grad, 0, sizeof(net->w2_grad));
     memset(net->b2_grad, 0, sizeof(net->b2_grad));
-    for (size_t first = 0; first < n; first += 2) {
-        const size_t n_images = first + 1 < n ? 2 : 1;
+    for (size_t i = 0; i < n; i++) {
+        const float *flat_grad = net->flat_grad + i * CNN_FLAT;
 
-        for (size_t i = first; i < first + n_images; i++) {
-            const float *flat_grad = net->flat_grad + i * CNN_FLAT;
-
-            avx512_conv2_list(net, flat_grad, net->won2 + i * CNN_FLAT, &net->lists[i - first]);
-            avx512_conv2_inputs(net, flat_grad);
-            avx512_conv1_backward(net, net->images + i * IMAGE_SIZE, net->won1 + i * WON1);
-        }
-        avx512_conv2_weights(net, net->maps + first * MAP_SIZE, n_images);
+        avx512_conv2_list(net, flat_grad, net->won2 + i * CNN_FLAT);
+        avx512_conv2_inputs(net, flat_grad);
+        avx512_conv1_backward(net, net->images + i * IMAGE_SIZE, net->won1 + i * WON1);
+        avx512_conv2_weights(net, net->maps + i * MAP_SIZE);
     }
 }
 

@@ -75,15 +75,13 @@ static void list_block(const float *grads,
     }
 }
 
-void avx512_conv2_list(struct avx512 *net,
-                       const float *flat_grad,
-                       const uint8_t *won,
-                       struct avx512_list *ret_list)
+void avx512_conv2_list(struct avx512 *net, const float *flat_grad, const uint8_t *won)
 {
+    struct avx512_list *list = &net->list;
     const size_t last = (CNN_POOL2 - 1) * (size_t)CNN_CH2;
 
     mark_winners(net, flat_grad, won);
-    memset(ret_list->n, 0, sizeof(ret_list->n));
+    memset(list->n, 0, sizeof(list->n));
     for (size_t place = 0; place < CNN_POOL2 - 1; place += 16) {
         alignas(64) int32_t offsets[16];
 
@@ -93,27 +91,29 @@ void avx512_conv2_list(struct avx512 *net,
         for (size_t out = 0; out < CNN_CH2; out += LANES) {
             const size_t at = place * CNN_CH2 + out;
 
-            list_block(flat_grad + at, won + at, _mm512_load_si512(offsets), ret_list, out);
+            list_block(flat_grad + at, won + at, _mm512_load_si512(offsets), list, out);
         }
     }
     for (size_t out = 0; out < CNN_CH2; out++) { /* the 49th place */
-        const int32_t n = ret_list->n[out];
+        const int32_t n = list->n[out];
         const int32_t place = won[last + out];
 
-        ret_list->grad[out][n] = flat_grad[last + out];
-        ret_list->offset[out][n] =
+        list->grad[out][n] = flat_grad[last + out];
+        list->offset[out][n] =
             window_offset(CNN_POOL2 - 1) + place / 2 % 2 * MAP_ROW + place % 2 * LANES;
-        ret_list->n[out] = n + (place < 4);
+        list->n[out] = n + (place < 4);
     }
 }
 
-/* All winners of one output in one image: 25 sums += gradient * (map at the winner's taps). */
-AVX512_INLINE void add_winners(const float *grad,
-                               const int32_t *offset,
-                               int32_t n,
+/* All winners of one output: 25 sums += gradient * (map at the winner's taps). */
+AVX512_INLINE void add_winners(const struct avx512_list *list,
+                               size_t out,
                                const float *half_map,
                                __m512 sums[CNN_TAPS])
 {
+    const float *grad = list->grad[out];
+    const int32_t *offset = list->offset[out];
+    const int32_t n = list->n[out];
     long next = offset[0];
 
     for (int32_t i = 0; i < n; i++) {
@@ -129,7 +129,7 @@ AVX512_INLINE void add_winners(const float *grad,
     }
 }
 
-void avx512_conv2_weights(struct avx512 *net, const float *map, size_t n_images)
+void avx512_conv2_weights(struct avx512 *net, const float *map)
 {
     for (size_t half = 0; half < 2; half++) {
         for (size_t out = 0; out < CNN_CH2; out++) {
@@ -140,12 +140,7 @@ void avx512_conv2_weights(struct avx512 *net, const float *map, size_t n_images)
             for (size_t k = 0; k < CNN_TAPS; k++) {
                 sums[k] = load16(grad + k * LANES);
             }
-            for (size_t i = 0; i < n_images; i++) {
-                const struct avx512_list *list = &net->lists[i];
-
-                add_winners(list->grad[out], list->offset[out], list->n[out],
-                            map + i * MAP_SIZE + half * MAP_HALF, sums);
-            }
+            add_winners(&net->list, out, map + half * MAP_HALF, sums);
 #pragma GCC unroll 25
             for (size_t k = 0; k < CNN_TAPS; k++) {
                 store16(grad + k * LANES, sums[k]);

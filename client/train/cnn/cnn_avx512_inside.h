@@ -83,7 +83,7 @@ struct avx512 {
     alignas(64) float map_grad[CNN_POOL1 * CNN_CH1];  /* (place, channel) */
     alignas(64) float table[14 * 5 * LANES];          /* conv1's pixels, two rows of 8 */
     uint64_t winners[CNN_POOL1]; /* per place of conv2: the outputs that chose it */
-    struct avx512_list lists[2];
+    struct avx512_list list;
 
     /* fc1's backward pass, one place: 64 channels by the batch */
     uint64_t active[CNN_CH2][GROUPS_MAX]; /* images in which the channel is positive */
@@ -121,14 +121,11 @@ void avx512_conv1_backward(struct avx512 *net, const float *image, const uint8_t
 void avx512_conv2_transform_weights(struct avx512 *net); /* w2 → w2_wino */
 /* conv2, ReLU and pool; `ret_won` is 0..3, or 4 for none; NULL when not training. */
 void avx512_conv2_forward(struct avx512 *net, const float *map, float *ret_flat, uint8_t *ret_won);
-/* From the gradient of pooled2: list and mask of winners, b2_grad. */
-void avx512_conv2_list(struct avx512 *net,
-                       const float *flat_grad,
-                       const uint8_t *won,
-                       struct avx512_list *ret_list);
-/* Add to w2_grad what the lists of one or two images give; `map` is the first's. */
-void avx512_conv2_weights(struct avx512 *net, const float *map, size_t n_images);
-/* map_grad from the winners of one image. */
+/* From the gradient of pooled2: list and masks of winners, b2_grad. */
+void avx512_conv2_list(struct avx512 *net, const float *flat_grad, const uint8_t *won);
+/* Add to w2_grad what the list gives. */
+void avx512_conv2_weights(struct avx512 *net, const float *map);
+/* map_grad from the masks. */
 void avx512_conv2_inputs(struct avx512 *net, const float *flat_grad);
 
 void avx512_fc1_forward(struct avx512 *net, size_t n);

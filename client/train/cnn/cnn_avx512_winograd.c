@@ -2,7 +2,7 @@
  *
  * Sixteen tiles of 8 x 8 inputs, four apart, give 4 x 4 outputs each: four pooling windows. Inputs
  * and kernels are transformed to values at 8 x 8 points, multiplied there (64 matrix products of
- * 16 tiles x 32 inputs by 32 inputs x 32 outputs: 2.1 million multiplications instead of 10), and
+ * 16 tiles x 32 inputs by 32 inputs x 64 outputs: 2.1 million multiplications instead of 10), and
  * transformed back.
  *
  * Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, section

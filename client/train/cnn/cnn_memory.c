@@ -9,7 +9,7 @@
 
 void *cnn_memory_new(size_t size)
 {
-    const size_t unit = size >= LARGE_PAGE ? LARGE_PAGE : PAGE;
+    const size_t unit = size >= LARGE_PAGE / 2 ? LARGE_PAGE : PAGE;
     const size_t rounded = (size + unit - 1) / unit * unit;
     void *memory = aligned_alloc(unit, rounded);
 

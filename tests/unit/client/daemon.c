@@ -46,6 +46,7 @@ void daemon_start(struct daemon *daemon, const char *const arguments[], const ch
 {
     static char program[] = CONFED_CLIENT;
     char state[300];
+    char copies[ARGUMENTS_MAX][300];
     char fault_text[128];
     char *argv[ARGUMENTS_MAX] = {program, state};
     char *envp[ENVIRONMENT_MAX];
@@ -57,7 +58,9 @@ void daemon_start(struct daemon *daemon, const char *const arguments[], const ch
     (void)snprintf(state, sizeof(state), "--state=%s/state", daemon->folder);
     for (size_t i = 0; arguments[i] != NULL; i++) {
         assert(n < ARGUMENTS_MAX - 1);
-        argv[n++] = (char *)(uintptr_t)arguments[i];
+        (void)snprintf(copies[n], sizeof(copies[n]), "%s", arguments[i]);
+        argv[n] = copies[n];
+        n++;
     }
     for (size_t i = 0; environ[i] != NULL && n_env < ENVIRONMENT_MAX - 2; i++) {
         envp[n_env++] = environ[i];
@@ -84,8 +87,8 @@ int daemon_wait(struct daemon *daemon)
         }
         (void)nanosleep(&pause, NULL);
     }
-    assert(!"the daemon does not end");
-    return 0;
+    (void)fprintf(stderr, "the daemon does not end\n");
+    abort();
 }
 
 void daemon_signal(const struct daemon *daemon, int number)

@@ -75,8 +75,8 @@ void fake_send_validate(struct fake_combiner *fake, const char *model_id);
 void fake_end_stream(struct fake_combiner *fake); /* with UNAVAILABLE */
 
 /* Wait until there were n of them; false after FAKE_WAIT_MS. */
-bool fake_wait(struct fake_combiner *fake, enum fake_count count, unsigned n);
-unsigned fake_count(struct fake_combiner *fake, enum fake_count count);
+bool fake_wait(struct fake_combiner *fake, enum fake_count what, unsigned n);
+unsigned fake_count(struct fake_combiner *fake, enum fake_count what);
 
 void fake_last_update(struct fake_combiner *fake, struct fake_update *ret_update);
 void fake_last_validation(struct fake_combiner *fake, char ret_data[FAKE_TEXT_SIZE]);

@@ -89,8 +89,7 @@ static void tick(struct fixture *f)
     const uint64_t due_ms = agent_due_ms(f->agent);
 
     assert_true(due_ms != UINT64_MAX);
-    assert_true(due_ms > f->now_ms || due_ms == f->now_ms);
-    f->now_ms = due_ms;
+    f->now_ms = due_ms > f->now_ms ? due_ms : f->now_ms;
     agent_tick(f->agent, f->now_ms);
     settle(f);
 }
@@ -413,6 +412,35 @@ static void test_training_survives_a_lost_stream_and_waits_to_upload(void **stat
                     "report [attached reporting]\n");
 }
 
+/* Its combiner is gone for good, and the uploaded bytes with it. */
+static void test_moved_between_upload_and_report_uploads_again(void **state)
+{
+    struct fixture *f = *state;
+
+    attach(f);
+    train(f, "1", "m0");
+    step(f, AGENT_DONE);
+    trained(f);
+    step(f, AGENT_DONE);
+    closed(f);
+    step(f, AGENT_AGAIN);
+    f->now_ms += 10000;
+    while (agent_get_place(f->agent) != AGENT_JOINING) {
+        tick(f);
+        heartbeat(f, false);
+        closed(f);
+    }
+    f->trace[0] = '\0';
+    assigned(f, AGENT_ASSIGNED, "b:2");
+    heartbeat(f, true);
+    step(f, AGENT_DONE);
+    step(f, AGENT_DONE);
+    assert_trace(f, "connect open beat [attaching reporting]\n"
+                    "announce upload [attached uploading]\n"
+                    "report [attached reporting]\n"
+                    "tell:completed [attached idle]\n");
+}
+
 static void test_report_is_repeated_until_ok(void **state)
 {
     struct fixture *f = *state;
@@ -600,6 +628,7 @@ static void test_stop_when_idle_is_at_once(void **state)
 static void test_stop_cancels_training(void **state)
 {
     struct fixture *f = *state;
+    const char *round_id = NULL;
 
     attach(f);
     train(f, "1", "m0");
@@ -612,6 +641,8 @@ static void test_stop_cancels_training(void **state)
     assert_trace(f, "cancel [attached training]\n"
                     "[attached training]\n"
                     "END [over idle]\n");
+    assert_int_equal(agent_get_undone(f->agent, &round_id), AGENT_TRAINING);
+    assert_string_equal(round_id, "1");
 }
 
 static void test_stop_lets_an_upload_finish(void **state)
@@ -675,6 +706,7 @@ int main(void)
         TEST(test_silent_server_is_given_up_after_the_attach_timeout),
         TEST(test_flapping_stream_backs_off_all_the_same),
         TEST(test_training_survives_a_lost_stream_and_waits_to_upload),
+        TEST(test_moved_between_upload_and_report_uploads_again),
         TEST(test_report_is_repeated_until_ok),
         TEST(test_same_round_is_not_trained_twice),
         TEST(test_kept_update_of_an_earlier_process_answers),

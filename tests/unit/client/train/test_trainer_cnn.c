@@ -70,7 +70,7 @@ static struct trainer_config basic(const struct fixture *f)
 {
     return (struct trainer_config){.data = f->folder,
                                    .partition = "iid",
-                                   .kernel = "plain",
+                                   .kernel = "auto",
                                    .shard = 0,
                                    .n_shards = 2,
                                    .seed = 1,

@@ -80,6 +80,7 @@ static void test_what_is_wrong_is_named_with_its_line(void **state)
         {"- a\n", "a.yaml: want lines of 'key: value'"},
         {"just text\n", "a.yaml: want lines of 'key: value'"},
         {"a: &x\n  b: *x\n", "a.yaml:2: a_b wants one value, not a list"},
+        {"&x\n\"\": *x\n", "a.yaml:2: a key is no plain text"}, /* holds itself, without a name */
     };
     struct fixture *f = *state;
 

@@ -271,7 +271,8 @@ static void test_answers_into_files(void **state)
     fed_buf_deinit(&file);
     request.output_path = "/nonexistent/out";
     check_failure(f, &request, -FED_E_IO);
-    request.output_path = "/dev/full";
+    request.output_path = test_path(&f->folder, "full", path); /* never the device's own name */
+    assert_int_equal(symlink("/dev/full", path), 0);
     check_failure(f, &request, -FED_E_IO);
 }
 

@@ -14,6 +14,7 @@
 struct fixture {
     struct watch watch;
     struct term term;
+    uint64_t now_ms;
     char drawn[4096];
 };
 
@@ -21,7 +22,7 @@ static int set_up(void **state)
 {
     static struct fixture f;
 
-    f = (struct fixture){0};
+    f = (struct fixture){.now_ms = 5000};
     watch_init(&f.watch, "s1");
     *state = &f;
     return 0;
@@ -46,7 +47,7 @@ static json_t *parse(const char *text)
 static bool live(struct fixture *f, const char *text)
 {
     json_t *json = parse(text);
-    const bool is_ours = watch_live(&f->watch, json);
+    const bool is_ours = watch_live(&f->watch, json, 5000);
 
     json_decref(json);
     return is_ours;
@@ -73,7 +74,7 @@ static const char *draw(struct fixture *f)
     struct fed_buf buf;
 
     fed_buf_init(&buf, 0);
-    assert_int_equal(watch_draw(&f->watch, &f->term, &buf, NULL), 0);
+    assert_int_equal(watch_draw(&f->watch, &f->term, f->now_ms, &buf, NULL), 0);
     assert_true(buf.size < sizeof(f->drawn));
     if (buf.size > 0) {
         memcpy(f->drawn, buf.data, buf.size);
@@ -94,10 +95,13 @@ static const char *draw(struct fixture *f)
 
 static void open_round(struct fixture *f)
 {
-    assert_true(live(f, "{" SESSION("Started", "0",
-                                    "0") ",\"round\":{\"round_number\":1,"
-                                         "\"round_id\":\"7\",\"clients\":[{\"phase\":\"admitted\"},"
-                                         "{\"phase\":\"asked\"}]},\"validation\":null}"));
+    assert_true(live(
+        f,
+        "{" SESSION(
+            "Started", "0",
+            "0") ",\"round\":{\"round_number\":1,"
+                 "\"round_id\":\"7\",\"time_left_ms\":8000,\"clients\":[{\"phase\":\"admitted\"},"
+                 "{\"phase\":\"asked\"}]},\"validation\":null}"));
 }
 
 static void commit_round(struct fixture *f)
@@ -142,8 +146,14 @@ static void test_a_terminal_is_drawn_over(void **state)
     open_round(f);
     assert_string_equal(draw(f),
                         "round 1/2  [==========----------]  1 training  1 uploaded  0 validated  "
-                        "loss -       accuracy -        -\n");
+                        "loss -       accuracy -        0 s\n");
+    assert_true(watch_is_ticking(&f->watch));
+    f->now_ms = 8500;
+    assert_string_equal(draw(f), "\033[1A\033[J"
+                                 "round 1/2  [==========----------]  1 training  1 uploaded  "
+                                 "0 validated  loss -       accuracy -        3 s\n");
     commit_round(f);
+    assert_false(watch_is_ticking(&f->watch));
     assert_string_equal(draw(f), "\033[1A\033[J"
                                  "round 1/2  [====================]  0 training  2 uploaded  "
                                  "0 validated  loss -       accuracy -        4.2 s\n");
@@ -152,6 +162,24 @@ static void test_a_terminal_is_drawn_over(void **state)
                                  "round 1/2  [====================]  0 training  2 uploaded  "
                                  "0 validated  loss -       accuracy -        4.2 s\n");
     assert_string_equal(draw(f), "");
+}
+
+/* Whoever looks in the middle of a round sees how long it has been open. */
+static void test_the_time_counts_from_the_plan(void **state)
+{
+    struct fixture *f = *state;
+    json_t *row = parse("{\"session_config\":{\"round_timeout\":10.5,\"validate\":true}}");
+
+    f->term = (struct term){.is_terminal = true, .columns = 200};
+    watch_session(&f->watch, row);
+    assert_true(
+        live(f, "{" SESSION("Started", "0",
+                            "0") ",\"round\":{\"round_number\":1,"
+                                 "\"phase\":\"planning\",\"time_left_ms\":0,\"clients\":[]}}"));
+    assert_non_null(strstr(draw(f), "accuracy -        -\n"));
+    open_round(f); /* 8 s are left of 10.5 */
+    assert_non_null(strstr(draw(f), "accuracy -        2 s\n"));
+    json_decref(row);
 }
 
 static void test_a_narrow_terminal_never_wraps(void **state)
@@ -214,6 +242,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_round_is_printed_when_it_is_validated, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_terminal_is_drawn_over, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_time_counts_from_the_plan, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_narrow_terminal_never_wraps, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_next_model_ends_the_waiting_for_the_last, set_up,
                                         tear_down),

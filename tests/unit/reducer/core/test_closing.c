@@ -68,11 +68,12 @@ static void test_refusals_answer_unless_they_are_of_another_round(void **state)
     admitted(f, 1, "1/1", "bob");
     refused(f, 2, "1/1", "cay", FED_REFUSAL_LATE); /* of the round before */
     refused(f, 2, "1/1", "cay", FED_REFUSAL_OTHER_ROUND);
+    refused(f, 2, "1/1", "cay", FED_REFUSAL_NOT_ASKED);  /* before the plan that gave it to c2 */
     refused(f, 1, "1/1", "cay", FED_REFUSAL_NOT_FINITE); /* not cay's combiner */
     expect(f, "");
     refused(f, 2, "1/1", "cay", FED_REFUSAL_NOT_FINITE);
     expect(f, CLOSED);
-    assert_int_equal(federation_get_round(f->federation)->n_refused, 3);
+    assert_int_equal(federation_get_round(f->federation)->n_refused, 4);
 }
 
 static void test_a_forgery_answers_for_nobody(void **state)
@@ -97,8 +98,23 @@ static void test_a_combiner_in_its_grace_is_waited_for(void **state)
     open_round(f);
     admitted(f, 1, "1/1", "ann");
     admitted(f, 1, "1/1", "bob");
-    link_closed(f, 2); /* it may hold cay's update, or cay may come elsewhere */
+    link_closed(f, 2); /* it may hold cay's update; or cay looks for another combiner */
     tick(f, f->now_ms + 30 * SECOND - 1);
+    expect(f, "");
+    tick(f, f->now_ms + 1);
+    expect(f, "L1 close 1/1\n");
+}
+
+static void test_a_combiner_without_clients_to_wait_for_has_its_own_grace(void **state)
+{
+    struct fixture *f = *state;
+
+    open_round(f);
+    admitted(f, 2, "1/1", "cay");
+    admitted(f, 1, "1/1", "bob");
+    link_closed(f, 2);
+    admitted(f, 1, "1/1", "ann"); /* nobody is missing, but cay's update lies at c2 */
+    tick(f, f->now_ms + 15 * SECOND - 1);
     expect(f, "");
     tick(f, f->now_ms + 1);
     expect(f, "L1 close 1/1\n");
@@ -140,7 +156,7 @@ static void test_a_missing_partial_is_given_up(void **state)
     all_admitted(f);
     (void)partial(f, "c1", "1/1", 11, "ann bob");
     federation_added(f->federation, 11, f->now_ms);
-    tick(f, f->now_ms + 5 * SECOND - 1);
+    tick(f, f->now_ms + 15 * SECOND - 1); /* it may have gone unnoticed: there is time */
     expect(f, "add t11\n");
     tick(f, f->now_ms + 1);
     expect(f, "finish\n"); /* two of three: the quorum */
@@ -151,6 +167,23 @@ static void test_a_missing_partial_is_given_up(void **state)
     assert_int_equal(federation_get_round(f->federation)->n_refused, 1);
     assert_string_equal(fed_refusal_word(federation_get_round(f->federation)->refused[0].reason),
                         "combiner_lost");
+}
+
+static void test_after_the_deadline_there_is_less_time(void **state)
+{
+    struct fixture *f = *state;
+
+    open_round(f);
+    admitted(f, 1, "1/1", "ann");
+    admitted(f, 1, "1/1", "bob");
+    tick(f, 1000 + 60 * SECOND);
+    (void)partial(f, "c1", "1/1", 11, "ann bob");
+    federation_added(f->federation, 11, f->now_ms);
+    pass_over(f);
+    tick(f, f->now_ms + 5 * SECOND - 1);
+    expect(f, "");
+    tick(f, f->now_ms + 1);
+    expect(f, "finish\n");
 }
 
 static void test_a_closing_round_waits_for_a_combiner_that_restarts(void **state)
@@ -237,8 +270,10 @@ int main(void)
         TEST(test_refusals_answer_unless_they_are_of_another_round),
         TEST(test_a_forgery_answers_for_nobody),
         TEST(test_a_combiner_in_its_grace_is_waited_for),
+        TEST(test_a_combiner_without_clients_to_wait_for_has_its_own_grace),
         TEST(test_clients_of_a_restarted_combiner_are_waited_for),
         TEST(test_a_missing_partial_is_given_up),
+        TEST(test_after_the_deadline_there_is_less_time),
         TEST(test_a_closing_round_waits_for_a_combiner_that_restarts),
         TEST(test_but_not_much_beyond_the_deadline),
         TEST(test_damaged_entries_are_given_up_after_three_times),

@@ -167,6 +167,29 @@ static void test_a_client_moves_once_its_combiner_is_fenced(void **state)
     assert_int_equal(partial(f, "c2", "1/2", 14, "bob cay"), FED_VERDICT_ACCEPTED);
 }
 
+static void test_a_client_moves_between_two_that_are_up(void **state)
+{
+    struct fixture *f = *state;
+
+    open_round(f);
+    admitted(f, 1, "1/1", "ann");
+    state_of(f, 2, "ann", FED_CLIENT_ATTACHED); /* has been counted: does not move */
+    expect(f, "");
+    state_of(f, 2, "bob", FED_CLIENT_ATTACHED);
+    expect(f, "store round 1 planned c1:2 c2:2\n");
+    done(f);
+    expect(f, "L1 plan 1/2 from m0, 60 s: ann\n"
+              "L2 plan 1/2 from m0, 60 s: bob cay\n");
+    admitted(f, 1, "1/1", "bob"); /* old news: bob is c2's now */
+    admitted(f, 2, "1/2", "cay");
+    expect(f, "");
+    admitted(f, 2, "1/2", "bob");
+    expect(f, "L1 close 1/2\n"
+              "L2 close 1/2\n");
+    assert_int_equal(partial(f, "c1", "1/1", 11, "ann bob"), FED_VERDICT_STALE);
+    assert_int_equal(partial(f, "c1", "1/2", 12, "ann"), FED_VERDICT_ACCEPTED);
+}
+
 static void test_back_within_its_grace_it_goes_on(void **state)
 {
     struct fixture *f = *state;
@@ -210,6 +233,7 @@ int main(void)
         TEST(test_a_draw_does_not_depend_on_the_combiners),
         TEST(test_only_named_clients_are_asked),
         TEST(test_a_client_moves_once_its_combiner_is_fenced),
+        TEST(test_a_client_moves_between_two_that_are_up),
         TEST(test_back_within_its_grace_it_goes_on),
         TEST(test_a_plan_that_changes_while_it_is_written),
     };

@@ -93,6 +93,33 @@ static void test_a_client_is_where_it_was_heard_last(void **state)
     assert_string_equal(at(roster, "z"), "unknown");
 }
 
+static void test_two_claim_one_client(void **state)
+{
+    struct roster *roster = *state;
+
+    (void)hello(roster, 1, "c1", "b", "a", 10);
+    (void)hello(roster, 2, "c2", "b", "a", 20); /* what a Hello lists may be old */
+    assert_string_equal(at(roster, "a"), "c1");
+    assert_int_equal(roster_find_combiner(roster, "c2")->n_attached, 0);
+    state_of(roster, 1, "a", FED_CLIENT_SILENT, 30); /* so it was c1's that was old */
+    assert_string_equal(at(roster, "a"), "c2");
+    state_of(roster, 1, "a", FED_CLIENT_GONE, 31);
+    assert_string_equal(at(roster, "a"), "c2");
+    state_of(roster, 1, "a", FED_CLIENT_ATTACHED, 40); /* news */
+    assert_string_equal(at(roster, "a"), "c1");
+    (void)roster_link_closed(roster, 1, 50); /* c2 has not taken its word back */
+    assert_string_equal(at(roster, "a"), "c2");
+    state_of(roster, 2, "a", FED_CLIENT_GONE, 60);
+    (void)hello(roster, 3, "c1", "b", "", 70);
+    assert_string_equal(at(roster, "a"), "away");
+    (void)hello(roster, 3, "c1", "b", "a", 80);
+    assert_string_equal(at(roster, "a"), "c1");
+    (void)hello(roster, 2, "c2", "b", "a", 90);
+    (void)hello(roster, 2, "c2", "b", "", 95);
+    (void)hello(roster, 3, "c1", "b", "", 99);
+    assert_string_equal(at(roster, "a"), "away"); /* nobody claims it any more */
+}
+
 static void test_a_hello_is_the_whole_state(void **state)
 {
     struct roster *roster = *state;
@@ -157,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_client_is_where_it_was_heard_last),
+        TEST(test_two_claim_one_client),
         TEST(test_a_hello_is_the_whole_state),
         TEST(test_where_a_client_is_sent),
         TEST(test_bounds),

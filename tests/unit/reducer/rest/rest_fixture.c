@@ -17,7 +17,7 @@
 #include "common/base/file.h"
 #include "common/net/http_client.h"
 
-#define ANSWER_MAX (64U * 1024U * 1024U)
+#define ANSWER_MAX (64UL * 1024UL * 1024UL)
 #define WAIT_S     20
 
 /* -- the host --------------------------------------------------------------------------------- */
@@ -250,7 +250,7 @@ static struct reply run(struct fed_http_request *request)
     struct fed_err err = {0};
     struct reply reply = {0};
 
-    request->timeout_ms = WAIT_S * 1000;
+    request->timeout_ms = WAIT_S * 1000UL;
     request->response_max = ANSWER_MAX;
     if (fed_http_run(request, &response, &err) < 0) {
         fail_msg("%s %s: %s", request->method, request->url, err.msg);

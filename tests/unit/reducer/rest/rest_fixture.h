@@ -5,6 +5,7 @@
 #define TESTS_UNIT_REDUCER_REST_REST_FIXTURE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,7 +30,7 @@ struct fixture {
     struct fed_timer timer;
     struct fed_list polls; /* loop: asks that wait for news */
     int seq;               /* loop */
-    bool is_ending;        /* loop */
+    atomic_bool is_ending;
     /* what the host says; set before a request */
     bool has_combiner;
     bool is_running; /* a session is */

@@ -15,7 +15,7 @@
 #include "common/model/npz.h"
 #include "tests/unit/reducer/rest/rest_fixture.h"
 
-#define FILE_MAX (16U * 1024U * 1024U)
+#define FILE_MAX (16UL * 1024UL * 1024UL)
 
 /* A model of one (2, 2) tensor with these values, and one of n ones; owned bytes. */
 static struct fed_buf make_model(const double values[4], uint64_t n)
@@ -132,8 +132,8 @@ static void expect_bad_model(struct fixture *fixture, struct fed_view bytes, con
 static void test_bad_models_are_not_kept(void **state)
 {
     struct fixture *fixture = *state;
-    const double with_nan[4] = {1, NAN, 3, 4};
-    const double with_infinity[4] = {1, 2, 3, -INFINITY};
+    const double with_nan[4] = {1, (double)NAN, 3, 4};
+    const double with_infinity[4] = {1, 2, 3, -(double)INFINITY};
     struct fed_buf bytes = make_model(plain, 10);
     struct reply reply;
 

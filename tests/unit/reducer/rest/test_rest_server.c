@@ -110,15 +110,15 @@ static void test_garbage_is_refused_and_harms_nobody(void **state)
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "GET /api/v1/models/ HTTP/9.9\r\nHost: x\r\n\r\n",
         "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n{}",
-        "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nContent-Length: "
-        "99999999999999999999999\r\n\r\n{}",
+        "POST /api/v1/live HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n{}",
         "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
-        "chunked\r\n\r\nffffffffffffffff\r\n",
+        "POST /version HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\n",
         "POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"cut\":",
         "GET /api/v1/models/?%00%ff=%zz&&&=&=a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     };
 
+    fixture_stop(fixture);
+    fixture_start(fixture, (struct rest_config){.timeout_ms = 1000});
     for (size_t i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++) {
         char *answer = raw(fixture, garbage[i], strlen(garbage[i]));
         assert_null(strstr(answer, "HTTP/1.1 500"));
