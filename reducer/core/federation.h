@@ -148,16 +148,20 @@ void federation_start(struct federation *federation,
                       uint64_t token,
                       uint64_t now_ms);
 
-/* Go on after a restart: the session's row says Started. `round` is its open round (PLANNED row;
- * its deadline_ms set by the caller; taken over) or NULL; `expected` the clients of its last round,
- * sorted, waited for before the next plan. `is_terminated`: the session was being stopped at once.
- */
+/* Where a running session stands, as its rows say. */
+struct federation_standing {
+    struct federation_session *session; /* taken over */
+    struct round *round; /* the open one (PLANNED row, deadline_ms set), taken over; or NULL */
+    /* (n_expected,) clients of the last round, sorted: waited for before the next plan */
+    const char (*expected)[FED_ID_SIZE];
+    size_t n_expected;
+    bool is_terminated; /* it was being stopped at once */
+};
+
+/* Go on after a restart: the session's row says Started. Takes over nothing on failure, which is
+ * FED_E_NOMEM. */
 FED_NODISCARD int federation_resume(struct federation *federation,
-                                    struct federation_session *session,
-                                    struct round *round,
-                                    const char (*expected)[FED_ID_SIZE],
-                                    size_t n_expected,
-                                    bool is_terminated,
+                                    const struct federation_standing *standing,
                                     uint64_t now_ms,
                                     struct fed_err *err);
 

@@ -125,6 +125,21 @@ static void write_chunk(void *arg)
 
 static void hear(struct partial_put *put, struct fed_rpc_in *in);
 
+static void go_on(struct partial_put *put)
+{
+    if (put->rc < 0) {
+        fed_log(FED_LOG_ERROR, "partial", "not_kept", "combiner=%s why=\"%s\"", put->combiner_id,
+                put->err.msg);
+        refuse(put, FED_RPC_UNAVAILABLE, put->err.msg);
+        return;
+    }
+    put->received += put->data.size;
+    if (put->has_next) {
+        put->has_next = false;
+        hear(put, FED_TAKE(put->next));
+    }
+}
+
 static void on_written(void *arg)
 {
     struct partial_put *put = arg;
@@ -132,17 +147,7 @@ static void on_written(void *arg)
 
     put->in = fed_rpc_in_free(put->in);
     if (settle(put)) {
-        if (put->rc < 0) {
-            fed_log(FED_LOG_ERROR, "partial", "not_kept", "combiner=%s why=\"%s\"",
-                    put->combiner_id, put->err.msg);
-            refuse(put, FED_RPC_UNAVAILABLE, put->err.msg);
-        } else {
-            put->received += put->data.size;
-            if (put->has_next) {
-                put->has_next = false;
-                hear(put, FED_TAKE(put->next));
-            }
-        }
+        go_on(put);
     }
     federation_server_job_end(server);
 }

@@ -618,8 +618,10 @@ static void resume(struct reducer *reducer)
     for (size_t i = 0; row != NULL && i < row->n_clients; i++) {
         fed_id_copy(expected[n_expected++], row->clients[i].client_id);
     }
-    assert(federation_resume(reducer->core, &session, round, (const char(*)[FED_ID_SIZE])expected,
-                             n_expected, reducer->disk.is_terminated, now_ms, NULL) == 0);
+    const struct federation_standing standing = {&session, round,
+                                                 (const char(*)[FED_ID_SIZE])expected, n_expected,
+                                                 reducer->disk.is_terminated};
+    assert(federation_resume(reducer->core, &standing, now_ms, NULL) == 0);
     free(expected);
 }
 

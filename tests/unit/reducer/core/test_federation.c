@@ -291,10 +291,10 @@ static void resume(struct fixture *f, struct round *round)
 {
     static const char expected[][FED_ID_SIZE] = {"ann", "bob", "cay"};
     struct federation_session session;
+    const struct federation_standing standing = {&session, round, expected, 3, false};
 
     make_session(f, &session);
-    assert_int_equal(
-        federation_resume(f->federation, &session, round, expected, 3, false, f->now_ms, NULL), 0);
+    assert_int_equal(federation_resume(f->federation, &standing, f->now_ms, NULL), 0);
 }
 
 static void test_resume_before_the_planned_row(void **state)
@@ -405,11 +405,10 @@ static void test_resume_of_a_session_that_was_being_stopped(void **state)
 {
     struct fixture *f = *state;
     struct federation_session session;
+    const struct federation_standing standing = {&session, stored_round(f, false), NULL, 0, true};
 
     make_session(f, &session);
-    assert_int_equal(federation_resume(f->federation, &session, stored_round(f, false), NULL, 0,
-                                       true, f->now_ms, NULL),
-                     0);
+    assert_int_equal(federation_resume(f->federation, &standing, f->now_ms, NULL), 0);
     pass_over(f);
     done(f);
     expect(f, "store round 1 cancelled c1:1 c2:1, the session was stopped\n");
@@ -419,12 +418,12 @@ static void test_resume_asks_for_the_validation_again(void **state)
 {
     struct fixture *f = *state;
     struct federation_session session;
+    const struct federation_standing standing = {&session, NULL, NULL, 0, false};
 
     f->is_validating = true;
     make_session(f, &session);
     (void)snprintf(session.base_round_id, sizeof(session.base_round_id), "7");
-    assert_int_equal(
-        federation_resume(f->federation, &session, NULL, NULL, 0, false, f->now_ms, NULL), 0);
+    assert_int_equal(federation_resume(f->federation, &standing, f->now_ms, NULL), 0);
     loaded(f, "m0");
     pass_over(f);
     hello(f, 1, "c1", "ann");
