@@ -69,10 +69,11 @@ static void free_put(struct partial_put *put)
 
 static void answer(struct partial_put *put, enum fed_verdict verdict, const char *detail)
 {
-    Confed__V1__PartialAck ack = CONFED__V1__PARTIAL_ACK__INIT;
+    Confed__V1__PartialAck ack;
     char text[FED_LINK_DETAIL_SIZE];
 
     (void)snprintf(text, sizeof(text), "%s", detail);
+    confed__v1__partial_ack__init(&ack);
     ack.verdict = (Confed__V1__PartialVerdict)verdict;
     ack.detail = text;
     put->state = PUT_ANSWERED;
