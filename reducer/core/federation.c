@@ -253,18 +253,18 @@ static int expect_clients(struct federation *fed,
 }
 
 int federation_resume(struct federation *fed,
-                      const struct federation_standing *standing,
+                      struct federation_standing *standing,
                       uint64_t now_ms,
                       struct fed_err *err)
 {
-    struct round *round = standing->round;
     const int rc = expect_clients(fed, standing->expected, standing->n_expected, err);
+    struct round *round = standing->round;
 
     assert(fed->state == FEDERATION_IDLE);
     if (rc < 0) {
         return rc;
     }
-    take_session(fed, standing->session);
+    take_session(fed, &standing->session);
     fed->is_terminated = standing->is_terminated;
     if (fed->session.base_round_id[0] != '\0' && fed->session.is_validating) {
         fed_id_copy(fed->validation.model_id, fed->session.base_model_id);
@@ -277,6 +277,7 @@ int federation_resume(struct federation *fed,
         return 0;
     }
     fed->round = round;
+    standing->round = NULL;
     fed->is_recorded = false;
     fed->restarted_ms = now_ms;
     for (size_t i = 0; i < round->n_parts; i++) {

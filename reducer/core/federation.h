@@ -148,20 +148,20 @@ void federation_start(struct federation *federation,
                       uint64_t token,
                       uint64_t now_ms);
 
-/* Where a running session stands, as its rows say. */
+/* What the rows say of a session that was running when the reducer went. */
 struct federation_standing {
-    struct federation_session *session; /* taken over */
-    struct round *round; /* the open one (PLANNED row, deadline_ms set), taken over; or NULL */
-    /* (n_expected,) clients of the last round, sorted: waited for before the next plan */
-    const char (*expected)[FED_ID_SIZE];
+    struct federation_session session; /* its row says Started; taken over */
+    struct round *round; /* its open round (PLANNED row, deadline_ms set by the caller), or NULL;
+                          * taken over on success */
+    const char (*expected)[FED_ID_SIZE]; /* (n_expected,) the clients of its last round, sorted:
+                                          * waited for before the next plan */
     size_t n_expected;
     bool is_terminated; /* it was being stopped at once */
 };
 
-/* Go on after a restart: the session's row says Started. Takes over nothing on failure, which is
- * FED_E_NOMEM. */
+/* Go on after a restart. Fails with FED_E_NOMEM. */
 FED_NODISCARD int federation_resume(struct federation *federation,
-                                    const struct federation_standing *standing,
+                                    struct federation_standing *standing,
                                     uint64_t now_ms,
                                     struct fed_err *err);
 
