@@ -8,6 +8,7 @@
  *     train BATCH FIRST N      on from where it is: N images from FIRST on → CPU seconds, mean loss
  *     infer BATCH FIRST N      → CPU seconds, mean logit
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,13 +43,16 @@ static void *load(const char *folder, const char *name, long skip, size_t size)
     if (data == NULL || file == NULL || fseek(file, skip, SEEK_SET) != 0 ||
         fread(data, 1, size, file) != size) {
         (void)fprintf(stderr, "train_own: cannot read %s\n", path);
-        exit(1);
+        free(data);
+        data = NULL;
     }
-    (void)fclose(file);
+    if (file != NULL) {
+        (void)fclose(file);
+    }
     return data;
 }
 
-static void prepare(struct worker *w, const char *folder, const char *weights)
+static bool prepare(struct worker *w, const char *folder, const char *weights)
 {
     uint8_t *pixels = load(folder, "train-images-idx3-ubyte", 16, (size_t)IMAGES * CNN_PIXELS);
 
@@ -56,13 +60,13 @@ static void prepare(struct worker *w, const char *folder, const char *weights)
     w->weights = load(weights, "weights", 0, CNN_PARAMS * sizeof(float));
     w->images = malloc((size_t)IMAGES * CNN_PIXELS * sizeof(float));
     w->logits = malloc((size_t)CNN_BATCH_MAX * CNN_CLASSES * sizeof(float));
-    if (w->images == NULL || w->logits == NULL) {
-        exit(1);
-    }
-    for (size_t i = 0; i < (size_t)IMAGES * CNN_PIXELS; i++) {
+    const bool is_ready = pixels != NULL && w->labels != NULL && w->weights != NULL &&
+                          w->images != NULL && w->logits != NULL;
+    for (size_t i = 0; is_ready && i < (size_t)IMAGES * CNN_PIXELS; i++) {
         w->images[i] = (float)pixels[i] / 255.0F;
     }
     free(pixels);
+    return is_ready;
 }
 
 static double train(struct worker *w, size_t batch, size_t first, size_t n)
@@ -90,17 +94,18 @@ static double infer(struct worker *w, size_t batch, size_t first, size_t n)
     return sum / (double)n / CNN_CLASSES;
 }
 
-static void start(struct worker *w, size_t batch)
+static bool start(struct worker *w, size_t batch)
 {
     struct fed_err err;
 
     w->cnn = cnn_free(w->cnn);
     if (cnn_new(w->kernel, batch, true, &w->cnn, &err) < 0) {
-        exit(1);
+        return false;
     }
     cnn_set_params(w->cnn, w->weights);
     (void)train(w, batch, 0, 3 * batch);
     cnn_set_params(w->cnn, w->weights);
+    return true;
 }
 
 static void run(struct worker *w, const char *command, size_t batch, size_t first, size_t n)
@@ -124,12 +129,16 @@ int main(int argc, char **argv)
     if (argc != 4 || cnn_kernel_choose(argv[1], &w.kernel, &err) < 0) {
         return 3;
     }
-    prepare(&w, argv[2], argv[3]);
+    if (!prepare(&w, argv[2], argv[3])) {
+        return 1;
+    }
     printf("ready\n");
     (void)fflush(stdout);
     while (scanf("%15s %zu %zu %zu", command, &batch, &first, &n) == 4) {
         if (strcmp(command, "start") == 0) {
-            start(&w, batch);
+            if (!start(&w, batch)) {
+                return 1;
+            }
             printf("ready\n");
         } else {
             run(&w, command, batch, first, n);
