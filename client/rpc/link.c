@@ -298,7 +298,8 @@ void link_open_stream(struct link *link)
         return; /* the attach timeout tries again */
     }
     ask_add(link->conn, &stream->ask);
-    if (fed_rpc_channel_call(link->conn->channel, "/fedn.Combiner/TaskStream", 0, &stream_ops,
+    if (fed_rpc_channel_call(link->conn->channel,
+                             &(struct fed_rpc_target){"/fedn.Combiner/TaskStream", 0}, &stream_ops,
                              stream, &stream->ask.call, NULL) < 0) {
         ask_remove(&stream->ask);
         free(stream);
@@ -370,8 +371,9 @@ static void call_unary(struct link *link,
     unary->owner = link;
     unary->kind = kind;
     ask_add(link->conn, &unary->ask);
-    fed_rpc_channel_unary(link->conn->channel, path, fed_rpc_out_pack(message),
-                          link->config.call_timeout_ms, unary_done, unary, &unary->ask.call);
+    fed_rpc_channel_unary(link->conn->channel,
+                          &(struct fed_rpc_target){path, link->config.call_timeout_ms},
+                          fed_rpc_out_pack(message), unary_done, unary, &unary->ask.call);
     if (kind == UNARY_REPORT) {
         link->step.ask.call = unary->ask.call;
     }

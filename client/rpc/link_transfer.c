@@ -49,8 +49,9 @@ static bool start_call(struct link *link, const char *path, const struct fed_rpc
         return false;
     }
     ask_add(link->conn, &step->ask);
-    if (fed_rpc_channel_call(link->conn->channel, path, link->config.transfer_limit_ms, ops, link,
-                             &step->ask.call, NULL) < 0) {
+    if (fed_rpc_channel_call(link->conn->channel,
+                             &(struct fed_rpc_target){path, link->config.transfer_limit_ms}, ops,
+                             link, &step->ask.call, NULL) < 0) {
         ask_remove(&step->ask);
         return false;
     }

@@ -225,8 +225,8 @@ static void ask(struct fetch *fetch)
         try_later(fetch);
         return;
     }
-    if (fed_rpc_channel_call(fetch->config.channel, PATH, TIMEOUT_MS, &fetch_ops, fetch,
-                             &fetch->call, NULL) < 0) {
+    if (fed_rpc_channel_call(fetch->config.channel, &(struct fed_rpc_target){PATH, TIMEOUT_MS},
+                             &fetch_ops, fetch, &fetch->call, NULL) < 0) {
         fetch->call = NULL;
         try_later(fetch);
         return;

@@ -181,8 +181,10 @@ int front_start(const struct front_config *config,
     fed_timer_init(&front->turn_timer, svc_model_on_turn_timer, front);
     fed_timer_init(&front->upload_timer, svc_model_on_timer, front);
     fed_timer_init(&front->beat_timer, svc_connector_on_timer, front);
-    rc = fed_rpc_server_new(parts->rpc, &server, front->methods, gather(front->methods), front,
-                            &front->server, err);
+    rc =
+        fed_rpc_server_new(parts->rpc, &server,
+                           &(struct fed_rpc_service){front->methods, gather(front->methods), front},
+                           &front->server, err);
     if (rc < 0) {
         free(front);
         return rc;

@@ -154,8 +154,8 @@ static void call_reducer(struct handover *handover)
     handover->offset = 0;
     handover->n_ahead = 0;
     handover->is_all_given = false;
-    if (fed_rpc_channel_call(handover->config.channel, PATH, timeout_ms, &handover_ops, handover,
-                             &handover->call, NULL) < 0) {
+    if (fed_rpc_channel_call(handover->config.channel, &(struct fed_rpc_target){PATH, timeout_ms},
+                             &handover_ops, handover, &handover->call, NULL) < 0) {
         handover->call = NULL;
         try_later(handover);
         return;

@@ -240,8 +240,8 @@ static void dial(struct reducer_link *link)
 {
     struct fed_err err = {0};
 
-    if (fed_rpc_channel_call(link->config.channel, PATH, 0, &link_call_ops, link, &link->call,
-                             &err) < 0) {
+    if (fed_rpc_channel_call(link->config.channel, &(struct fed_rpc_target){PATH, 0},
+                             &link_call_ops, link, &link->call, &err) < 0) {
         dial_later(link);
         return;
     }

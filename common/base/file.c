@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/base/unconst.h"
 
 static void close_fd_p(const int *fd)
 {
@@ -251,7 +252,7 @@ int fed_map_open(const char *path, struct fed_map *ret_map, struct fed_err *err)
 void fed_map_close(struct fed_map *map)
 {
     if (map->data != NULL) {
-        (void)munmap((void *)(uintptr_t)map->data, map->size);
+        (void)munmap(fed_unconst(map->data), map->size);
     }
     *map = (struct fed_map){0};
 }

@@ -8,6 +8,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/file.h"
+#include "common/base/unconst.h"
 #include "common/conf/conf_inside.h"
 
 #define NAME_SIZE   128
@@ -327,7 +328,9 @@ set_key(void *arg, const char *key, const char *value, const char *where, struct
 
     (void)snprintf(name, sizeof(name), "%s", key);
     for (char *p = name; *p != '\0'; p++) {
-        *p = *p == '-' ? '_' : *p;
+        if (*p == '-') {
+            *p = '_';
+        }
     }
     item = find_item(source->spec, name);
     if (item != NULL && !item->is_secret) {
@@ -418,7 +421,9 @@ static int load_flag(const struct source *source,
     (void)snprintf(where, sizeof(where), "%.*s", (int)n, argv[i]);
     (void)snprintf(key, sizeof(key), "%s", where + 2);
     for (char *p = key; *p != '\0'; p++) {
-        *p = *p == '-' ? '_' : *p;
+        if (*p == '-') {
+            *p = '_';
+        }
     }
     item = find_item(source->spec, key);
     *ret_used = 1;
@@ -430,7 +435,7 @@ static int load_flag(const struct source *source,
     } else if (value == NULL && item != NULL) {
         return fed_err_set(err, FED_E_INVALID, "%s needs a value: %s", argv[i], item->argument);
     }
-    return set_key((void *)(uintptr_t)source, key, value == NULL ? "" : value, where, err);
+    return set_key(fed_unconst(source), key, value == NULL ? "" : value, where, err);
 }
 
 static int load_arguments(const struct source *source, int argc, char **argv, struct fed_err *err)
@@ -491,7 +496,9 @@ static void print_help(const struct fed_conf_spec *spec)
         (void)snprintf(flag, sizeof(flag), "%s%s%s", item->key, argument[0] == '\0' ? "" : " ",
                        argument);
         for (char *p = flag; *p != '\0' && *p != ' '; p++) {
-            *p = *p == '_' ? '-' : *p;
+            if (*p == '_') {
+                *p = '-';
+            }
         }
         env_name(spec, item->key, name, sizeof(name));
         if (item->is_secret) {

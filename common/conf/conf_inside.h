@@ -4,7 +4,7 @@
 
 #include "common/base/err.h"
 
-#define CONF_FILE_MAX (1024U * 1024U) /* bytes of a settings file */
+#define CONF_FILE_MAX ((size_t)1024 * 1024) /* bytes of a settings file */
 
 /* `where` is "FILE:LINE", for messages. */
 typedef int (*conf_key_fn)(void *arg,

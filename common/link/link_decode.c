@@ -8,8 +8,8 @@
 
 #define PARTS_MAX     4096U /* of one Hello */
 #define ROUNDS_MAX    64U   /* in one Hello */
-#define TASK_DATA_MAX (256U * 1024U)
-#define RECORD_MAX    (512U * 1024U)
+#define TASK_DATA_MAX ((size_t)256 * 1024)
+#define RECORD_MAX    ((size_t)512 * 1024)
 
 static int bad(struct fed_err *err, const char *field)
 {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/text.h"
+#include "common/base/unconst.h"
 #include "common/link/link_codec.h"
 
 #define PART_CLIENTS 1500U /* clients or entries in one part of a Hello: each below 600 bytes */
@@ -11,7 +12,7 @@
 /* protobuf-c's structs hold char *; it does not write through them. */
 static char *text(const char *value)
 {
-    return (char *)(uintptr_t)value;
+    return fed_unconst(value);
 }
 
 /* Free text. A peer refuses a message with text that is no UTF-8, and would do so for ever: rather

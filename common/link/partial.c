@@ -15,9 +15,9 @@
 
 #define MAGIC       "CONFEDP1"
 #define PREFIX_SIZE 16U
-#define HEADER_MAX  (64U * 1024U * 1024U)
-#define BLOCK       8192U /* sums read or written at once */
-#define ENTRY_MIN   14U   /* bytes of the shortest entry */
+#define HEADER_MAX  ((size_t)64 * 1024 * 1024)
+#define BLOCK       ((size_t)8192) /* sums read or written at once */
+#define ENTRY_MIN   14U            /* bytes of the shortest entry */
 
 void fed_partial_deinit(struct fed_partial *partial)
 {
@@ -88,7 +88,7 @@ static int write_all(int fd,
 
     fed_buf_init(&buf, HEADER_MAX);
     rc = encode_header(&buf, partial, err);
-    memcpy(bytes, MAGIC, 8);
+    memcpy(bytes, MAGIC, 8); /* NOLINT(bugprone-not-null-terminated-result): no text */
     fed_store_le64(bytes + 8, buf.size);
     rc = rc < 0 ? rc : put(fd, hash, bytes, PREFIX_SIZE, err);
     rc = rc < 0 ? rc : put(fd, hash, buf.data, buf.size, err);

@@ -23,7 +23,7 @@
 
 #define END_SIZE      22U    /* end of central directory record */
 #define END_SEARCH    65557U /* with the longest comment */
-#define DIRECTORY_MAX (FED_TENSORS_MAX * 256U)
+#define DIRECTORY_MAX ((uint64_t)FED_TENSORS_MAX * 256)
 #define LOCAL_SIZE    30U
 #define CENTRAL_SIZE  46U
 #define NAME_MAX_SIZE 16U /* "4095.npy" and some */
@@ -70,7 +70,7 @@ read_at(const struct fed_npz *npz, uint64_t offset, void *data, size_t size, str
 
     if (offset > npz->file_size || size > npz->file_size - offset) {
         return fault(err, FED_FAULT_MALFORMED, "the file ends before byte %llu",
-                     (unsigned long long)(offset + size));
+                     (unsigned long long)offset + size);
     }
     while (size > 0) {
         const ssize_t n = pread(npz->fd, p, size, (off_t)offset);
@@ -590,7 +590,7 @@ static int check_finite(const double *values, size_t n, uint64_t index, struct f
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(values[i])) {
             return fault(err, FED_FAULT_NOT_FINITE, "element %llu is %s",
-                         (unsigned long long)(index + i), isnan(values[i]) ? "NaN" : "infinite");
+                         (unsigned long long)index + i, isnan(values[i]) ? "NaN" : "infinite");
         }
     }
     return 0;
@@ -610,21 +610,26 @@ static uint64_t fortran_index(const struct fed_tensor *tensor, uint64_t k)
     return index;
 }
 
+/* Who takes the values of a tensor. */
+struct sink {
+    fed_npz_values_fn fn;
+    void *arg;
+};
+
 static int deliver(const struct fed_tensor *tensor,
                    uint64_t first,
                    const double *values,
                    size_t n,
-                   fed_npz_values_fn fn,
-                   void *arg,
+                   const struct sink *sink,
                    struct fed_err *err)
 {
     int rc = 0;
 
     if (!tensor->is_fortran) {
-        return fn(arg, first, values, n, err);
+        return sink->fn(sink->arg, first, values, n, err);
     }
     for (size_t i = 0; i < n && rc == 0; i++) {
-        rc = fn(arg, fortran_index(tensor, first + i), &values[i], 1, err);
+        rc = sink->fn(sink->arg, fortran_index(tensor, first + i), &values[i], 1, err);
     }
     return rc;
 }
@@ -636,6 +641,7 @@ static int read_values(struct stream *stream,
                        void *arg,
                        struct fed_err *err)
 {
+    const struct sink sink = {fn, arg};
     const size_t size = fed_dtype_size(tensor->dtype);
     uint8_t bytes[FED_NPZ_BLOCK * sizeof(double)];
     double values[FED_NPZ_BLOCK];
@@ -652,7 +658,7 @@ static int read_values(struct stream *stream,
             rc = check_finite(values, n, first, err);
         }
         if (rc == 0) {
-            rc = deliver(tensor, first, values, n, fn, arg, err);
+            rc = deliver(tensor, first, values, n, &sink, err);
         }
     }
     if (rc == 0) {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/base/unconst.h"
 #include "common/rpc/rpc_inside.h"
 
 #define SHUTDOWN_WAIT_MAX 200       /* times 10 ms for gRPC's own threads to end */
@@ -49,8 +50,10 @@ int fed_rpc_new(struct fed_loop *loop, struct fed_rpc **ret_rpc, struct fed_err 
         return fed_err_set(err, FED_E_NOMEM, "rpc");
     }
     /* c-ares needs half a second to look up "localhost". */
+    /* NOLINTBEGIN(concurrency-mt-unsafe): before gRPC starts its threads */
     (void)setenv("GRPC_DNS_RESOLVER", "native", 0);
     (void)setenv("GRPC_VERBOSITY", "NONE", 0);
+    /* NOLINTEND(concurrency-mt-unsafe) */
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     rpc->loop = loop;
     (void)sigfillset(&all);
@@ -99,7 +102,7 @@ static grpc_arg *next_arg(struct rpc_args *args, const char *key)
     grpc_arg *arg = &args->items[args->args.num_args++];
 
     assert(args->args.num_args <= sizeof(args->items) / sizeof(args->items[0]));
-    arg->key = (char *)(uintptr_t)key;
+    arg->key = fed_unconst(key);
     return arg;
 }
 
@@ -425,7 +428,7 @@ static const char *metadata_text(struct fed_rpc_call *call, size_t i)
 
 const char *fed_rpc_call_metadata(const struct fed_rpc_call *call, const char *key)
 {
-    struct fed_rpc_call *mutable_call = (struct fed_rpc_call *)(uintptr_t)call;
+    struct fed_rpc_call *mutable_call = fed_unconst(call);
 
     for (size_t i = 0; i < call->metadata.count; i++) {
         const grpc_metadata *item = &call->metadata.metadata[i];

@@ -127,8 +127,7 @@ static void start_call(struct fed_rpc_channel *channel, struct fed_rpc_call *cal
 }
 
 int fed_rpc_channel_call(struct fed_rpc_channel *channel,
-                         const char *path,
-                         uint64_t timeout_ms,
+                         const struct fed_rpc_target *target,
                          const struct fed_rpc_call_ops *ops,
                          void *arg,
                          struct fed_rpc_call **ret_call,
@@ -139,10 +138,10 @@ int fed_rpc_channel_call(struct fed_rpc_channel *channel,
     if (call == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "call");
     }
-    const grpc_slice method = grpc_slice_from_copied_string(path);
-    call->call =
-        grpc_channel_create_call(channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
-                                 channel->rpc->queue, method, NULL, deadline_in(timeout_ms), NULL);
+    const grpc_slice method = grpc_slice_from_copied_string(target->path);
+    call->call = grpc_channel_create_call(channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
+                                          channel->rpc->queue, method, NULL,
+                                          deadline_in(target->timeout_ms), NULL);
     grpc_slice_unref(method); /* gRPC has taken a reference of its own */
     fed_list_add(&channel->calls, &call->link);
     fed_rpc_call_set(call, ops, arg);
@@ -201,9 +200,8 @@ static void unary_failed(void *arg)
 }
 
 void fed_rpc_channel_unary(struct fed_rpc_channel *channel,
-                           const char *path,
+                           const struct fed_rpc_target *target,
                            struct fed_rpc_out *request,
-                           uint64_t timeout_ms,
                            fed_rpc_answer_fn fn,
                            void *arg,
                            struct fed_rpc_call **ret_call)
@@ -214,7 +212,7 @@ void fed_rpc_channel_unary(struct fed_rpc_channel *channel,
     if (ret_call != NULL) {
         *ret_call = NULL; /* there is none when it cannot be started */
     }
-    assert(timeout_ms > 0);
+    assert(target->timeout_ms > 0);
     if (unary == NULL) {
         abort(); /* not even the callback could be kept */
     }
@@ -222,7 +220,7 @@ void fed_rpc_channel_unary(struct fed_rpc_channel *channel,
     unary->arg = arg;
     fed_event_init(&unary->failed, unary_failed, unary);
     if (request == NULL ||
-        fed_rpc_channel_call(channel, path, timeout_ms, &unary_ops, unary, &call, NULL) < 0) {
+        fed_rpc_channel_call(channel, target, &unary_ops, unary, &call, NULL) < 0) {
         (void)fed_rpc_out_free(request);
         fed_loop_post(channel->rpc->loop, &unary->failed);
         return;

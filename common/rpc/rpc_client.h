@@ -37,11 +37,16 @@ FED_NODISCARD int fed_rpc_channel_set_metadata(struct fed_rpc_channel *channel,
                                                size_t n_metadata,
                                                struct fed_err *err);
 
-/* Start a call: send and read as wanted, then on_closed. timeout_ms 0: none (long streams only).
+/* What is called. Borrowed until the function that takes it returns. */
+struct fed_rpc_target {
+    const char *path;    /* "/package.Service/Method" */
+    uint64_t timeout_ms; /* 0: none (long streams only) */
+};
+
+/* Start a call: send and read as wanted, then on_closed.
  * *ret_call is borrowed until on_closed. Fails with FED_E_NOMEM. Loop thread. */
 FED_NODISCARD int fed_rpc_channel_call(struct fed_rpc_channel *channel,
-                                       const char *path,
-                                       uint64_t timeout_ms,
+                                       const struct fed_rpc_target *target,
                                        const struct fed_rpc_call_ops *ops,
                                        void *arg,
                                        struct fed_rpc_call **ret_call,
@@ -51,12 +56,12 @@ FED_NODISCARD int fed_rpc_channel_call(struct fed_rpc_channel *channel,
  * on the loop. */
 typedef void (*fed_rpc_answer_fn)(const struct fed_rpc_end *end, struct fed_rpc_in *in, void *arg);
 
-/* Takes `request`. `fn` is called in every case, also when the call could not be started; for a
- * caller that goes away earlier, *ret_call (may be NULL) takes fed_rpc_call_cancel(). */
+/* Takes `request`; the target has a timeout. `fn` is called in every case, also when the call could
+ * not be started; for a caller that goes away earlier, *ret_call (may be NULL) takes
+ * fed_rpc_call_cancel(). */
 void fed_rpc_channel_unary(struct fed_rpc_channel *channel,
-                           const char *path,
+                           const struct fed_rpc_target *target,
                            struct fed_rpc_out *request,
-                           uint64_t timeout_ms,
                            fed_rpc_answer_fn fn,
                            void *arg,
                            struct fed_rpc_call **ret_call);

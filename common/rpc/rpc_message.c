@@ -9,11 +9,12 @@
 
 #include "common/base/buf.h"
 #include "common/base/text.h"
+#include "common/base/unconst.h"
 #include "common/rpc/rpc_inside.h"
 
-#define UNPACK_BASE_MAX  (4U * 1024U * 1024U) /* bytes a message may take when unpacked, … */
-#define UNPACK_RATIO_MAX 16U                  /* … and this often its size on the wire */
-#define DEPTH_MAX        8                    /* nested messages */
+#define UNPACK_BASE_MAX  ((size_t)4 * 1024 * 1024) /* bytes a message may take when unpacked, … */
+#define UNPACK_RATIO_MAX 16U                       /* … and this often its size on the wire */
+#define DEPTH_MAX        8                         /* nested messages */
 
 struct fed_rpc_in *rpc_in_new(grpc_byte_buffer *buffer)
 {
@@ -84,6 +85,8 @@ static void budget_free(void *data, void *pointer)
     free(pointer);
 }
 
+/* NOLINTBEGIN(misc-no-recursion): bounded by DEPTH_MAX */
+
 static bool check_message(const ProtobufCMessage *message, int depth);
 
 static bool check_value(const ProtobufCFieldDescriptor *field, const void *value, int depth)
@@ -126,7 +129,6 @@ check_field(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *fie
 
 /* Texts are UTF-8. None of our messages holds itself, so the depth is bounded; checked all the
  * same. */
-/* NOLINTNEXTLINE(misc-no-recursion): bounded by DEPTH_MAX */
 static bool check_message(const ProtobufCMessage *message, int depth)
 {
     if (depth > DEPTH_MAX) {
@@ -139,6 +141,7 @@ static bool check_message(const ProtobufCMessage *message, int depth)
     }
     return true;
 }
+/* NOLINTEND(misc-no-recursion) */
 
 static int unpack(struct fed_view bytes,
                   size_t wire_size,
@@ -394,7 +397,7 @@ struct fed_rpc_out *fed_rpc_out_pack_bulk(const ProtobufCMessage *message,
     p += write_varint(p, ((uint64_t)bulk_field << 3) | 2U);
     p += write_varint(p, size);
     GRPC_SLICE_SET_LENGTH(slices[0], (size_t)(p - GRPC_SLICE_START_PTR(slices[0])));
-    slices[1] = grpc_slice_new_with_user_data((uint8_t *)(uintptr_t)slab->data + offset, size,
+    slices[1] = grpc_slice_new_with_user_data((uint8_t *)fed_unconst(slab->data) + offset, size,
                                               slice_released, fed_slab_ref(slab));
     return out_new(slices, 2);
 }

@@ -516,9 +516,7 @@ static void destroy(struct fed_rpc_server *server)
 
 int fed_rpc_server_new(struct fed_rpc *rpc,
                        const struct fed_rpc_server_config *config,
-                       const struct fed_rpc_method *methods,
-                       size_t n_methods,
-                       void *arg,
+                       const struct fed_rpc_service *service,
                        struct fed_rpc_server **ret_server,
                        struct fed_err *err)
 {
@@ -527,13 +525,13 @@ int fed_rpc_server_new(struct fed_rpc *rpc,
     struct rpc_args args;
     int rc;
 
-    assert(n_methods <= METHODS_MAX);
+    assert(service->n_methods <= METHODS_MAX);
     if (server == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "server");
     }
     server->rpc = rpc;
     server->config = *config;
-    server->arg = arg;
+    server->arg = service->arg;
     fed_list_init(&server->calls);
     fed_strmap_init(&server->connections);
     rpc_op_init(&server->op_shutdown, on_shutdown, server);
@@ -546,7 +544,7 @@ int fed_rpc_server_new(struct fed_rpc *rpc,
     rc = strncmp(config->listen, "fd:", 3) == 0 ? listen_fd(server, config->listen + 3, err)
                                                 : listen_address(server, err);
     if (rc == 0) {
-        rc = start(server, methods, n_methods, err);
+        rc = start(server, service->methods, service->n_methods, err);
     }
     if (rc < 0) {
         destroy(server);

@@ -33,15 +33,20 @@ struct fed_rpc_server_config {
     const char *unknown_detail;
 };
 
+/* What is served. */
+struct fed_rpc_service {
+    const struct fed_rpc_method *methods; /* static: borrowed for the server's life */
+    size_t n_methods;
+    void *arg; /* goes to every method */
+};
+
 struct fed_rpc_server;
 
-/* Listen. `methods` (static) and the texts are borrowed for the server's life; `arg` goes to every
- * method. Fails with FED_E_INVALID (bad address), FED_E_IO (cannot bind: says who may hold it). */
+/* Listen. The texts are borrowed for the server's life.
+ * Fails with FED_E_INVALID (bad address), FED_E_IO (cannot bind: says who may hold it). */
 FED_NODISCARD int fed_rpc_server_new(struct fed_rpc *rpc,
                                      const struct fed_rpc_server_config *config,
-                                     const struct fed_rpc_method *methods,
-                                     size_t n_methods,
-                                     void *arg,
+                                     const struct fed_rpc_service *service,
                                      struct fed_rpc_server **ret_server,
                                      struct fed_err *err);
 

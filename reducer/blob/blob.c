@@ -9,7 +9,7 @@
 #include "common/base/file.h"
 #include "reducer/blob/blob_inside.h"
 
-#define COPY_SIZE (256U * 1024U)
+#define COPY_SIZE ((size_t)256 * 1024)
 
 int blob_open(const char *url, struct blob_store **ret_store, struct fed_err *err)
 {
@@ -118,13 +118,12 @@ int blob_read(struct blob_store *store,
               const char *key,
               uint64_t offset,
               void *ret_data,
-              size_t size,
-              size_t *ret_size,
+              size_t *io_size,
               struct fed_err *err)
 {
     const int rc = check_key(key, err);
 
-    return rc < 0 ? rc : store->ops->read(store, key, offset, ret_data, size, ret_size, err);
+    return rc < 0 ? rc : store->ops->read(store, key, offset, ret_data, io_size, err);
 }
 
 static int
@@ -135,7 +134,7 @@ copy_out(struct blob_store *store, const char *key, int fd, uint8_t *block, stru
     int rc = 0;
 
     while (rc == 0 && n == COPY_SIZE) {
-        rc = blob_read(store, key, offset, block, COPY_SIZE, &n, err);
+        rc = blob_read(store, key, offset, block, &n, err);
         if (rc == 0) {
             rc = fed_file_write(fd, block, n, err);
             offset += n;

@@ -43,8 +43,7 @@ struct blob_ops {
                 const char *key,
                 uint64_t offset,
                 void *ret_data,
-                size_t size,
-                size_t *ret_size,
+                size_t *io_size,
                 struct fed_err *err);
     int (*stat)(struct blob_store *self, const char *key, uint64_t *ret_size, struct fed_err *err);
     int (*remove)(struct blob_store *self, const char *key, struct fed_err *err);
@@ -88,14 +87,13 @@ FED_NODISCARD int blob_put_file(struct blob_store *store,
                                 const uint8_t sha256[32],
                                 struct fed_err *err);
 
-/* Up to `size` bytes from `offset`; *ret_size is less at the end only, and 0 beyond it. Returns 0
- * or BLOB_NOT_FOUND. */
+/* Up to *io_size bytes from `offset`; *io_size becomes what was read: less at the end only, and 0
+ * beyond it. Returns 0 or BLOB_NOT_FOUND. */
 FED_NODISCARD int blob_read(struct blob_store *store,
                             const char *key,
                             uint64_t offset,
                             void *ret_data,
-                            size_t size,
-                            size_t *ret_size,
+                            size_t *io_size,
                             struct fed_err *err);
 
 /* Copy a blob out to a file, replaced as a whole: on failure the old one stays. Returns 0 or

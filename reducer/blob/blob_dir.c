@@ -128,12 +128,12 @@ static int dir_read(struct blob_store *store,
                     const char *key,
                     uint64_t offset,
                     void *ret_data,
-                    size_t size,
-                    size_t *ret_size,
+                    size_t *io_size,
                     struct fed_err *err)
 {
     char path[FED_PATH_SIZE];
     uint8_t *p = ret_data;
+    size_t size = *io_size;
     size_t done = 0;
     ssize_t n = 1;
     int rc = fed_path_format(path, err, "%s/%s", self_of(store)->path, key);
@@ -158,7 +158,7 @@ static int dir_read(struct blob_store *store,
     }
     (void)close(fd);
     if (rc == 0) {
-        *ret_size = done;
+        *io_size = done;
     }
     return rc;
 }

@@ -95,8 +95,7 @@ static int mem_read(struct blob_store *store,
                     const char *key,
                     uint64_t offset,
                     void *ret_data,
-                    size_t size,
-                    size_t *ret_size,
+                    size_t *io_size,
                     struct fed_err *err)
 {
     struct blob_mem *self = self_of(store);
@@ -107,14 +106,14 @@ static int mem_read(struct blob_store *store,
     (void)pthread_mutex_lock(&self->lock);
     buf = fed_strmap_find(&self->blobs, key);
     if (buf != NULL && offset < buf->size) {
-        n = buf->size - (size_t)offset < size ? buf->size - (size_t)offset : size;
+        n = buf->size - (size_t)offset < *io_size ? buf->size - (size_t)offset : *io_size;
         memcpy(ret_data, buf->data + offset, n);
     }
     (void)pthread_mutex_unlock(&self->lock);
     if (buf == NULL) {
         return BLOB_NOT_FOUND;
     }
-    *ret_size = n;
+    *io_size = n;
     return 0;
 }
 

@@ -54,7 +54,7 @@ static int copy(struct rest_blobs *blobs, const char *key, int fd, struct fed_er
     int rc = block == NULL ? fed_err_set(err, FED_E_NOMEM, "download") : 0;
 
     while (rc == 0 && n == COPY_BLOCK) {
-        rc = blob_read(blobs->store, key, offset, block, COPY_BLOCK, &n, err);
+        rc = blob_read(blobs->store, key, offset, block, &n, err);
         if (rc == 0) {
             rc = fed_file_write(fd, block, n, err);
             offset += n;

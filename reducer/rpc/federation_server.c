@@ -65,8 +65,10 @@ int federation_server_new(const struct federation_server_config *config,
     fed_list_init(&server->links);
     fed_list_init(&server->puts);
     fed_timer_init(&server->timer, look, server);
-    rc = fed_rpc_server_new(config->rpc, &rpc_config, methods, sizeof(methods) / sizeof(methods[0]),
-                            server, &server->server, err);
+    rc = fed_rpc_server_new(
+        config->rpc, &rpc_config,
+        &(struct fed_rpc_service){methods, sizeof(methods) / sizeof(methods[0]), server},
+        &server->server, err);
     if (rc < 0) {
         free(server);
         return rc;

@@ -25,7 +25,7 @@
 
 #include "common/base/err.h"
 
-#define STORE_DOCUMENT_MAX (16U * 1024U * 1024U) /* bytes of a document's JSON */
+#define STORE_DOCUMENT_MAX ((size_t)16 * 1024 * 1024) /* bytes of a document's JSON */
 #define STORE_FILTERS_MAX  16U
 #define STORE_PATH_SIZE    96U /* bytes of a field's path, with the NUL */
 

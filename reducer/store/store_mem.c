@@ -89,7 +89,7 @@ static int write_locked(struct store_mem *mem,
     copy = store_document_stamp(document, committed_ms, old_version + 1);
     if (copy != NULL && json_dumpb(copy, NULL, 0, JSON_COMPACT) > STORE_DOCUMENT_MAX) {
         json_decref(copy);
-        return fed_err_set(err, FED_E_LIMIT, "a document of %s is over %u bytes",
+        return fed_err_set(err, FED_E_LIMIT, "a document of %s is over %zu bytes",
                            store_collections[in].name, STORE_DOCUMENT_MAX);
     }
     if (copy == NULL || (old == NULL ? json_array_append_new(mem->collections[in], copy)

@@ -187,7 +187,7 @@ static int write_locked(struct store_sqlite *self,
         return STORE_EXISTS;
     }
     if (rc == SQLITE_TOOBIG) {
-        return fed_err_set(err, FED_E_LIMIT, "a document of %s is over %u bytes",
+        return fed_err_set(err, FED_E_LIMIT, "a document of %s is over %zu bytes",
                            store_collections[in].name, STORE_DOCUMENT_MAX);
     }
     if (rc != SQLITE_DONE) {

@@ -57,8 +57,8 @@ static int put(struct fixture *f, const char *key, const char *text, size_t size
 static const char *read_text(struct fixture *f, const char *key, uint64_t offset, size_t size)
 {
     static char text[64];
-    size_t n = 0;
-    const int rc = blob_read(f->store, key, offset, text, size, &n, &f->err);
+    size_t n = size;
+    const int rc = blob_read(f->store, key, offset, text, &n, &f->err);
 
     if (rc != 0) {
         (void)snprintf(text, sizeof(text), "rc %d", rc);
@@ -236,12 +236,12 @@ static void *race(void *arg)
         for (unsigned k = 0; k < 2; k++) {
             struct blob_writer *writer = NULL;
             char read[sizeof(text)] = "";
-            size_t n = 0;
+            size_t n = sizeof(read);
             int rc = blob_put_begin(racer->f->store, keys[k], &writer, NULL);
             rc = rc < 0 ? rc : blob_put_chunk(writer, text, 10, NULL);
             rc = rc < 0 ? rc : blob_put_chunk(writer, text + 10, sizeof(text) - 10, NULL);
             rc = rc < 0 ? rc : blob_put_commit(writer, digest, NULL);
-            rc = rc < 0 ? rc : blob_read(racer->f->store, keys[k], 0, read, sizeof(read), &n, NULL);
+            rc = rc < 0 ? rc : blob_read(racer->f->store, keys[k], 0, read, &n, NULL);
             racer->n_wrong += rc != 0 || n != sizeof(text) || strcmp(read, text) != 0 ? 1 : 0;
         }
     }

@@ -43,7 +43,9 @@ static json_t *parse(const char *text)
 
     (void)snprintf(copy, sizeof(copy), "%s", text);
     for (char *p = copy; *p != '\0'; p++) {
-        *p = *p == '\'' ? '"' : *p;
+        if (*p == '\'') {
+            *p = '"';
+        }
     }
     document = json_loads(copy, 0, NULL);
     assert_non_null(document);

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "common/base/unconst.h"
 #include "common/model/checksum.h"
 #include "tests/contract/blob_contract.h"
 
@@ -82,9 +83,9 @@ static void check_blob(const struct test_folder *folder, const char *key, unsign
 {
     static uint8_t bytes[BLOB_SIZE + 1];
     struct blob_store *store = open_store(folder);
-    size_t n = 0;
+    size_t n = sizeof(bytes);
 
-    assert_int_equal(blob_read(store, key, 0, bytes, sizeof(bytes), &n, NULL), 0);
+    assert_int_equal(blob_read(store, key, 0, bytes, &n, NULL), 0);
     assert_int_equal(n, BLOB_SIZE);
     assert_true(bytes[0] == (i & 0xFF) && bytes[BLOB_SIZE - 1] == (i & 0xFF));
     (void)blob_close(store);
@@ -100,15 +101,19 @@ static unsigned check_folder(const struct test_folder *folder)
     (void)blob_close(open_store(folder));
     dir = opendir(test_path(folder, "blobs", path));
     assert_non_null(dir);
-    for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        unsigned i = 0;
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        char *end = entry->d_name;
+        unsigned long i = 0;
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
             continue;
         }
-        if (sscanf(entry->d_name, "blob-%u", &i) != 1) {
+        if (strncmp(entry->d_name, "blob-", 5) == 0) {
+            i = strtoul(entry->d_name + 5, &end, 10);
+        }
+        if (end == entry->d_name || *end != '\0') {
             fail_msg("%s was left behind", entry->d_name);
         }
-        check_blob(folder, entry->d_name, i);
+        check_blob(folder, entry->d_name, (unsigned)i);
         n_blobs++;
     }
     (void)closedir(dir);
@@ -136,7 +141,7 @@ static void test_a_killed_writer_leaves_whole_blobs(void **state)
                         atomic_load(writer.n_done) + 1);
     }
     test_folder_remove(&folder);
-    (void)munmap((void *)(uintptr_t)writer.n_done, 4096);
+    (void)munmap(fed_unconst(writer.n_done), 4096);
 }
 
 static int fill_disk(void *arg)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/rand.h"
+#include "common/base/unconst.h"
 #include "tests/contract/store_contract.h"
 
 #define N_CRASHES 6
@@ -117,7 +118,7 @@ static void test_a_killed_writer_loses_nothing_it_was_told(void **state)
         check_all(&folder, atomic_load(writer.n_done));
     }
     test_folder_remove(&folder);
-    (void)munmap((void *)(uintptr_t)writer.n_done, 4096);
+    (void)munmap(fed_unconst(writer.n_done), 4096);
 }
 
 /* -- a second process ----------------------------------------------------------------------------
@@ -181,7 +182,7 @@ static int insert_text(struct store *store, unsigned i, size_t size, struct fed_
 /* Files cannot grow beyond a limit: as a full disk, for a while. */
 static int fill_disk(void *arg)
 {
-    const struct rlimit small = {256U * 1024U, RLIM_INFINITY};
+    const struct rlimit small = {(rlim_t)256 * 1024, RLIM_INFINITY};
     const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
     struct store *store = open_store(arg);
     struct fed_err err = {0};

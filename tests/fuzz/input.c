@@ -1,4 +1,5 @@
-#define _GNU_SOURCE /* memfd_create */
+/* NOLINTNEXTLINE(readability-identifier-naming): libc's name; for memfd_create */
+#define _GNU_SOURCE
 
 #include "tests/fuzz/input.h"
 

@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /* libFuzzer's name for a target; each is a program of its own. */
-int LLVMFuzzerTestOneInput(const uint8_t *data,
-                           size_t size); /* NOLINT(readability-identifier-naming): libFuzzer's */
+/* NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* The path of a file in memory that holds these bytes, until the next call. */
 const char *fuzz_file(const uint8_t *data, size_t size);

@@ -7,13 +7,15 @@ static unsigned left; /* allocations until one fails; 0: none does */
 static bool has_failed;
 
 /* The linker's names (--wrap). */
-void *__real_malloc(size_t size);              /* NOLINT(readability-identifier-naming): --wrap */
-void *__real_calloc(size_t n, size_t size);    /* NOLINT(readability-identifier-naming): --wrap */
-void *__real_realloc(void *data, size_t size); /* NOLINT(readability-identifier-naming): --wrap */
+/* NOLINTBEGIN(readability-identifier-naming): the linker's names, --wrap */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *data, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *data, size_t size);
 char *__wrap_strdup(const char *text);
+/* NOLINTEND(readability-identifier-naming) */
 
 void alloc_fault_arm(unsigned nth)
 {

@@ -1,4 +1,5 @@
-#define _XOPEN_SOURCE 700 /* nftw */
+/* NOLINTNEXTLINE(readability-identifier-naming): libc's name; for nftw */
+#define _XOPEN_SOURCE 700
 
 #include "tests/lib/fixture.h"
 
@@ -14,7 +15,7 @@
 
 #include "common/base/clock.h"
 
-#define FILE_MAX (256U * 1024U * 1024U)
+#define FILE_MAX ((size_t)256 * 1024 * 1024)
 
 /* -- folders and files --------------------------------------------------------------------------
  */
@@ -37,6 +38,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 void test_folder_remove(struct test_folder *folder)
 {
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): does not change the folder of the process */
     (void)nftw(folder->path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 

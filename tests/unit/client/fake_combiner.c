@@ -522,10 +522,11 @@ fake_new(uint16_t port, const char *model_id, const void *model, size_t model_si
     (void)snprintf(listen, sizeof(listen), "127.0.0.1:%u", port);
     rc = fed_loop_new(&fake->loop, &err);
     rc = rc == 0 ? fed_rpc_new(fake->loop, &fake->rpc, &err) : rc;
-    rc = rc == 0
-             ? fed_rpc_server_new(fake->rpc, &config, methods, sizeof(methods) / sizeof(methods[0]),
-                                  fake, &fake->server, &err)
-             : rc;
+    rc = rc == 0 ? fed_rpc_server_new(fake->rpc, &config,
+                                      &(struct fed_rpc_service){
+                                          methods, sizeof(methods) / sizeof(methods[0]), fake},
+                                      &fake->server, &err)
+                 : rc;
     if (rc < 0) {
         (void)fprintf(stderr, "fake combiner: %s\n", err.msg);
         abort();

@@ -285,7 +285,8 @@ static void start(void *arg)
         .unknown_status = FED_RPC_UNIMPLEMENTED,
     };
 
-    if (fed_rpc_server_new(fake->rpc, &config, methods, 3, fake, &fake->server, NULL) == 0) {
+    if (fed_rpc_server_new(fake->rpc, &config, &(struct fed_rpc_service){methods, 3, fake},
+                           &fake->server, NULL) == 0) {
         (void)snprintf(fake->address, sizeof(fake->address), "127.0.0.1:%u",
                        fed_rpc_server_port(fake->server));
     }

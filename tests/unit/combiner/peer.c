@@ -173,8 +173,9 @@ static void attach(void *arg)
 
     fill_sender(peer, &sender);
     message.sender = &sender;
-    if (fed_rpc_channel_call(peer->channel, "/fedn.Combiner/TaskStream", 0, &stream_ops, peer,
-                             &peer->stream, NULL) == 0) {
+    if (fed_rpc_channel_call(peer->channel,
+                             &(struct fed_rpc_target){"/fedn.Combiner/TaskStream", 0}, &stream_ops,
+                             peer, &peer->stream, NULL) == 0) {
         peer->n_calls++;
         (void)!fed_rpc_call_send(peer->stream, fed_rpc_out_pack(&message.base), NULL);
         fed_rpc_call_send_end(peer->stream);
@@ -221,9 +222,9 @@ static void call(void *arg)
     struct exchange *exchange = arg;
 
     exchange->peer->n_calls++;
-    fed_rpc_channel_unary(exchange->peer->channel, exchange->path,
-                          fed_rpc_out_pack(exchange->request), TEST_WAIT_MS, answered, exchange,
-                          NULL);
+    fed_rpc_channel_unary(exchange->peer->channel,
+                          &(struct fed_rpc_target){exchange->path, TEST_WAIT_MS},
+                          fed_rpc_out_pack(exchange->request), answered, exchange, NULL);
 }
 
 static void run(struct exchange *exchange, fed_event_fn fn)
@@ -334,7 +335,8 @@ static void upload(void *arg)
     struct exchange *exchange = arg;
 
     exchange->peer->n_calls++;
-    if (fed_rpc_channel_call(exchange->peer->channel, "/fedn.ModelService/Upload", TEST_WAIT_MS,
+    if (fed_rpc_channel_call(exchange->peer->channel,
+                             &(struct fed_rpc_target){"/fedn.ModelService/Upload", TEST_WAIT_MS},
                              &upload_ops, exchange, &exchange->call, NULL) == 0) {
         fed_rpc_call_read(exchange->call);
         send_next(exchange);
@@ -387,7 +389,8 @@ static void download(void *arg)
 
     request.id = peer_text(exchange->id);
     exchange->peer->n_calls++;
-    if (fed_rpc_channel_call(exchange->peer->channel, "/fedn.ModelService/Download", TEST_WAIT_MS,
+    if (fed_rpc_channel_call(exchange->peer->channel,
+                             &(struct fed_rpc_target){"/fedn.ModelService/Download", TEST_WAIT_MS},
                              &download_ops, exchange, &exchange->call, NULL) == 0) {
         (void)!fed_rpc_call_send(exchange->call, fed_rpc_out_pack(&request.base), NULL);
         fed_rpc_call_send_end(exchange->call);

@@ -165,8 +165,9 @@ static void put_partial(struct fake_combiner *fake)
     (void)snprintf(path, sizeof(path), "%s/%s.partial", fake->folder, fake->id);
     write_partial(fake, path);
     if (fed_file_load(path, 1 << 20, &bytes, NULL) < 0 ||
-        fed_rpc_channel_call(fake->channel, "/confed.v1.Federation/PutPartial", 10000, &put_ops,
-                             fake, &call, NULL) < 0) {
+        fed_rpc_channel_call(fake->channel,
+                             &(struct fed_rpc_target){"/confed.v1.Federation/PutPartial", 10000},
+                             &put_ops, fake, &call, NULL) < 0) {
         abort();
     }
     (void)unlink(path);
@@ -234,8 +235,9 @@ void fake_get_model(struct fake_combiner *fake)
     (void)pthread_mutex_lock(&fake->lock);
     fake->counters.model_bytes = 0;
     (void)pthread_mutex_unlock(&fake->lock);
-    if (fed_rpc_channel_call(fake->channel, "/confed.v1.Federation/GetModel", 10000, &get_ops, fake,
-                             &call, NULL) < 0 ||
+    if (fed_rpc_channel_call(fake->channel,
+                             &(struct fed_rpc_target){"/confed.v1.Federation/GetModel", 10000},
+                             &get_ops, fake, &call, NULL) < 0 ||
         fed_rpc_call_send(call, fed_rpc_out_pack(&wanted.base), NULL) < 0) {
         abort();
     }
@@ -361,8 +363,9 @@ static const struct fed_rpc_call_ops link_ops = {on_down, NULL, on_call_closed};
 
 static void attach(struct fake_combiner *fake)
 {
-    if (fed_rpc_channel_call(fake->channel, "/confed.v1.Federation/Link", 0, &link_ops, fake,
-                             &fake->link, NULL) < 0) {
+    if (fed_rpc_channel_call(fake->channel,
+                             &(struct fed_rpc_target){"/confed.v1.Federation/Link", 0}, &link_ops,
+                             fake, &fake->link, NULL) < 0) {
         abort();
     }
     fake->n_calls++;

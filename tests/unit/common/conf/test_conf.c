@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/unconst.h"
 #include "common/conf/conf.h"
 #include "tests/lib/fixture.h"
 
@@ -73,7 +74,7 @@ static int tear_down(void **state)
 static int load(struct fixture *f, const char *arguments)
 {
     char text[1024];
-    char *argv[32] = {(char *)(uintptr_t) "confed-test"};
+    char *argv[32] = {fed_unconst("confed-test")};
     char *rest = text;
     int argc = 1;
 

@@ -28,6 +28,7 @@ static int parse_version(uint8_t version, const char *text)
     } else {
         fed_store_le32(bytes + 8, (uint32_t)strlen(text));
     }
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): a header, no text */
     memcpy(bytes + start, text, strlen(text));
     rc = fed_npy_header_parse(bytes, start + strlen(text), &tensor, &size, &err);
     if (rc == 0) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/text.h"
+#include "common/base/unconst.h"
 #include "common/model/npz.h"
 #include "tests/lib/alloc_fault.h"
 #include "tests/lib/fixture.h"
@@ -83,8 +84,8 @@ struct fixture {
 static int set_up(void **state)
 {
     static struct fixture f;
-    char *argv[] = {(char *)(uintptr_t) "/usr/bin/python3",
-                    (char *)(uintptr_t)GOLDEN_FOLDER "/npz.py", f.folder.path, NULL};
+    char *argv[] = {fed_unconst("/usr/bin/python3"), fed_unconst(GOLDEN_FOLDER "/npz.py"),
+                    f.folder.path, NULL};
 
     test_folder_make(&f.folder);
     f.values = malloc(ELEMENTS_MAX * sizeof(*f.values));

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/base/id.h"
+#include "common/base/unconst.h"
 #include "common/model/checksum.h"
 #include "common/model/npz.h"
 #include "tests/lib/fixture.h"
@@ -141,8 +142,8 @@ static void test_numpy_reads_it(void **state)
         "    assert (z[k].ravel() == v.astype(z[k].dtype)).all(), k\n";
     struct fed_buf file = write_file(*state, "d.npz", 4096);
     char path[FED_PATH_SIZE];
-    char *argv[] = {(char *)(uintptr_t) "/usr/bin/python3", (char *)(uintptr_t) "-c",
-                    (char *)(uintptr_t)script, path, NULL};
+    char *argv[] = {fed_unconst("/usr/bin/python3"), fed_unconst("-c"), fed_unconst(script), path,
+                    NULL};
     int rc;
 
     fed_buf_deinit(&file);

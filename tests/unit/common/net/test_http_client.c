@@ -10,6 +10,7 @@
 #include <microhttpd.h>
 
 #include "common/base/clock.h"
+#include "common/base/unconst.h"
 #include "common/net/http_client.h"
 #include "tests/lib/fixture.h"
 
@@ -29,8 +30,8 @@ struct fixture {
 
 static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *text)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(text), fed_unconst(text), MHD_RESPMEM_MUST_COPY);
     enum MHD_Result rc;
 
     if (status == 302) {
@@ -66,6 +67,7 @@ answer_echo(struct MHD_Connection *connection, const char *method, const struct 
     return answer(connection, 200, text);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): libmicrohttpd's signature */
 static enum MHD_Result on_request(void *arg,
                                   struct MHD_Connection *connection,
                                   const char *url,

@@ -209,8 +209,10 @@ static void serve_on_loop(void *arg)
 {
     struct rpc_fixture *f = arg;
 
-    f->rc = fed_rpc_server_new(f->rpc, f->config, methods, sizeof(methods) / sizeof(methods[0]), f,
-                               &f->server, &f->err);
+    f->rc = fed_rpc_server_new(
+        f->rpc, f->config,
+        &(struct fed_rpc_service){methods, sizeof(methods) / sizeof(methods[0]), f}, &f->server,
+        &f->err);
 }
 
 void rpc_fixture_serve(struct rpc_fixture *f, const struct fed_rpc_server_config *config)
@@ -351,8 +353,9 @@ static void ask_on_loop(void *arg)
 {
     struct asking *asking = arg;
 
-    fed_rpc_channel_unary(asking->channel, asking->path, rpc_fixture_message(asking->number),
-                          asking->timeout_ms, on_answer, asking->f, &asking->call);
+    fed_rpc_channel_unary(asking->channel,
+                          &(struct fed_rpc_target){asking->path, asking->timeout_ms},
+                          rpc_fixture_message(asking->number), on_answer, asking->f, &asking->call);
 }
 
 struct fed_rpc_call *rpc_fixture_ask(struct rpc_fixture *f,

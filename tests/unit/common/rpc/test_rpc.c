@@ -150,7 +150,8 @@ static void stream_closed(struct fed_rpc_call *call, const struct fed_rpc_end *e
 
 static void start_stream(struct stream *stream, const struct fed_rpc_call_ops *ops)
 {
-    must(fed_rpc_channel_call(stream->f->channel, stream->path, TEST_WAIT_MS, ops, stream,
+    must(fed_rpc_channel_call(stream->f->channel,
+                              &(struct fed_rpc_target){stream->path, TEST_WAIT_MS}, ops, stream,
                               &stream->call, NULL) == 0);
     fed_rpc_call_read(stream->call);
     fed_rpc_call_read(stream->call); /* no effect */
@@ -306,8 +307,8 @@ static void start_push(void *arg)
     static const struct fed_rpc_call_ops ops = {NULL, push, stream_closed};
     struct stream *stream = arg;
 
-    must(fed_rpc_channel_call(stream->f->channel, stream->path, 700, &ops, stream, &stream->call,
-                              NULL) == 0);
+    must(fed_rpc_channel_call(stream->f->channel, &(struct fed_rpc_target){stream->path, 700}, &ops,
+                              stream, &stream->call, NULL) == 0);
     must(fed_rpc_call_send(stream->call, big_message(CHUNK), NULL) == 0);
 }
 
@@ -329,7 +330,8 @@ static void fill_queue(void *arg)
     struct stream *stream = arg;
     int rc = 0;
 
-    must(fed_rpc_channel_call(stream->f->channel, stream->path, TEST_WAIT_MS, &ops, stream,
+    must(fed_rpc_channel_call(stream->f->channel,
+                              &(struct fed_rpc_target){stream->path, TEST_WAIT_MS}, &ops, stream,
                               &stream->call, NULL) == 0);
     for (unsigned i = 0; i <= FED_RPC_SENDS_MAX && rc == 0; i++) {
         rc = fed_rpc_call_send(stream->call, big_message(CHUNK), NULL);

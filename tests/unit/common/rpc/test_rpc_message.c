@@ -45,7 +45,7 @@ static void test_memory_is_bounded(void **state)
         bytes[2 * i] = 10 << 3 | 2;
         bytes[2 * i + 1] = 0;
     }
-    assert_int_equal(unpack_hello(bytes, 2 * 1000), 0);
+    assert_int_equal(unpack_hello(bytes, 2000), 0);
     assert_int_equal(unpack_hello(bytes, 2 * n), -FED_E_INVALID);
     free(bytes);
 }

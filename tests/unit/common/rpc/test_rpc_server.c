@@ -50,8 +50,8 @@ static void send_oversize(void *arg)
     Confed__V1__ModelChunk message = CONFED__V1__MODEL_CHUNK__INIT;
 
     message.data = (ProtobufCBinaryData){sizeof(bytes), bytes};
-    must(fed_rpc_channel_call(oversize->f->channel, UP_PATH, TEST_WAIT_MS, &ops, oversize,
-                              &oversize->call, NULL) == 0);
+    must(fed_rpc_channel_call(oversize->f->channel, &(struct fed_rpc_target){UP_PATH, TEST_WAIT_MS},
+                              &ops, oversize, &oversize->call, NULL) == 0);
     must(fed_rpc_call_send(oversize->call, fed_rpc_out_pack(&message.base), NULL) == 0);
     fed_rpc_call_read(oversize->call);
 }
