@@ -436,6 +436,8 @@ static void fill_args(struct rpc_args *args,
     rpc_args_init(args);
     rpc_args_int(args, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, config->message_size_max);
     rpc_args_int(args, GRPC_ARG_ALLOW_REUSEPORT, 0);
+    /* What is compressed is refused (rpc_message.c), not inflated first: that has no bound. */
+    rpc_args_int(args, GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
     rpc_args_int(args, GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
     rpc_args_int(args, GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 100);
     rpc_args_int(args, GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
