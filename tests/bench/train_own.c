@@ -115,7 +115,7 @@ static void run(struct worker *w, const char *command, size_t batch, size_t firs
 {
     const uint64_t begin = fed_clock_cpu_us();
     const double mean =
-        strcmp(command, "train") == 0 ? train(w, batch, first, n) : infer(w, batch, first, n);
+        strncmp(command, "train ", 6) == 0 ? train(w, batch, first, n) : infer(w, batch, first, n);
 
     printf("%.6f %.6f\n", (double)(fed_clock_cpu_us() - begin) * 1e-6, mean);
 }
@@ -123,17 +123,20 @@ static void run(struct worker *w, const char *command, size_t batch, size_t firs
 /* Answer commands until there are no more. False where one cannot be carried out. */
 static bool serve(struct worker *w)
 {
-    char command[16];
-    size_t batch;
-    size_t first;
-    size_t n;
+    char line[128];
 
     printf("ready\n");
     (void)fflush(stdout);
-    while (scanf("%15s %zu %zu %zu", command, &batch, &first, &n) == 4) {
-        if (strcmp(command, "start") != 0) {
-            run(w, command, batch, first, n);
-        } else if (start(w, batch)) {
+    while (fgets(line, sizeof(line), stdin) != NULL) {
+        char *rest = line + strcspn(line, " ");
+        size_t numbers[3]; /* batch, first, n */
+
+        for (size_t i = 0; i < 3; i++) {
+            numbers[i] = strtoul(rest, &rest, 10);
+        }
+        if (strncmp(line, "start ", 6) != 0) {
+            run(w, line, numbers[0], numbers[1], numbers[2]);
+        } else if (start(w, numbers[0])) {
             printf("ready\n");
         } else {
             return false;
