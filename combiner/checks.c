@@ -33,7 +33,7 @@ struct claim {
     struct fed_plan plan;  /* owned, until judged */
     uint64_t examples;
     struct model *base; /* a reference, until judged */
-    bool is_looked; /* `look` has run: what comes later is a worker's word */
+    bool is_looked;     /* `look` has run: what comes later is a worker's word */
     bool is_judged;
     struct fed_event look;
     enum fed_refusal reason;
@@ -226,31 +226,31 @@ static void look_later(void *arg)
     job_ended(checks);
 }
 
-void checks_claim(struct checks *checks, const struct checks_claim *what)
+void checks_claim(struct checks *checks, const struct checks_claim *claim)
 {
-    struct claim *claim = calloc(1, sizeof(*claim));
+    struct claim *made = calloc(1, sizeof(*made));
     char key[KEY_SIZE];
 
-    format_key(what->token, key);
-    if (claim == NULL || fed_strmap_put(&checks->claims, key, claim, NULL, NULL) < 0) {
+    format_key(claim->token, key);
+    if (made == NULL || fed_strmap_put(&checks->claims, key, made, NULL, NULL) < 0) {
         abort(); /* not even the answer could be kept: clients find a combiner restarted */
     }
-    claim->checks = checks;
-    claim->token = what->token;
-    claim->examples = what->examples;
-    claim->base = model_ref(what->base);
-    claim->staged = staging_find(checks->config.staging, what->update_id);
-    if (claim->staged == NULL) {
-        claim->reason = FED_REFUSAL_NOT_UPLOADED;
+    made->checks = checks;
+    made->token = claim->token;
+    made->examples = claim->examples;
+    made->base = model_ref(claim->base);
+    made->staged = staging_find(checks->config.staging, claim->update_id);
+    if (made->staged == NULL) {
+        made->reason = FED_REFUSAL_NOT_UPLOADED;
     } else {
-        staging_claim(checks->config.staging, claim->staged);
-        if (fed_plan_copy(&claim->plan, what->plan, NULL) < 0) {
-            claim->reason = FED_REFUSAL_MAX;
+        staging_claim(checks->config.staging, made->staged);
+        if (fed_plan_copy(&made->plan, claim->plan, NULL) < 0) {
+            made->reason = FED_REFUSAL_MAX;
         }
     }
     checks->n_jobs++;
-    fed_event_init(&claim->look, look_later, claim);
-    fed_loop_post(checks->config.loop, &claim->look);
+    fed_event_init(&made->look, look_later, made);
+    fed_loop_post(checks->config.loop, &made->look);
 }
 
 const struct spool_upload *checks_find(const struct checks *checks, uint64_t token)

@@ -495,7 +495,7 @@ void ledger_seal(struct ledger *ledger,
 
 /* -- the end ----------------------------------------------------------------------------------- */
 
-static void do_end(void *arg)
+static void do_free_sum(void *arg)
 {
     struct task *task = arg;
 
@@ -514,7 +514,7 @@ static void after_remove(void *arg)
     task_free(arg);
 }
 
-static void after_end(void *arg)
+static void after_free_sum(void *arg)
 {
     struct task *task = arg;
     struct ledger *ledger = task->ledger;
@@ -534,7 +534,7 @@ static void end_sum(struct ledger *ledger, struct round *round)
 
     if (task != NULL) {
         round->is_ending = true;
-        task_submit(task, &ledger->sums, do_end, after_end);
+        task_submit(task, &ledger->sums, do_free_sum, after_free_sum);
     }
 }
 

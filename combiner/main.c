@@ -33,7 +33,7 @@ static int run(struct combiner *combiner, const sigset_t *signals)
         return FED_EXIT_FAILED;
     }
     status = combiner_run(combiner);
-    (void)pthread_kill(thread, SIGTERM);
+    (void)pthread_kill(thread, SIGUSR1);
     (void)pthread_join(thread, NULL);
     return status;
 }
@@ -52,6 +52,7 @@ int main(int argc, char **argv)
     (void)sigemptyset(&signals);
     (void)sigaddset(&signals, SIGTERM);
     (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGUSR1);               /* our own: the run is over */
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before there are other threads */
     (void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     rc = fed_conf_load(&settings_spec, argc, argv, &settings, &conf, &err);

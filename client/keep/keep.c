@@ -163,7 +163,7 @@ int keep_load_id(const struct keep *keep,
 bool keep_load_update(const struct keep *keep, struct agent_kept *ret_kept, struct fed_err *err)
 {
     char path[FED_PATH_SIZE];
-    struct agent_kept kept;
+    struct agent_kept kept = {0};
     struct stat st;
     FED_CLEANUP(fed_buf_deinit) struct fed_buf buf = {0};
     int rc = fed_path_format(path, err, "%s/kept.json", keep->folder);

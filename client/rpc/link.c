@@ -286,10 +286,12 @@ static const struct fed_rpc_call_ops stream_ops = {stream_message, NULL, stream_
 
 void link_open_stream(struct link *link)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__ClientAvailableMessage message = FEDN__CLIENT_AVAILABLE_MESSAGE__INIT;
+    Fedn__Client sender;
+    Fedn__ClientAvailableMessage message;
     struct stream *stream = calloc(1, sizeof(*stream));
 
+    fedn__client__init(&sender);
+    fedn__client_available_message__init(&message);
     assert(link->conn != NULL);
     link_close_stream(link);
     if (stream == NULL) {
@@ -392,9 +394,11 @@ static void fill_time(Google__Protobuf__Timestamp *timestamp)
 
 void link_heartbeat(struct link *link)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__Heartbeat message = FEDN__HEARTBEAT__INIT;
+    Fedn__Client sender;
+    Fedn__Heartbeat message;
 
+    fedn__client__init(&sender);
+    fedn__heartbeat__init(&message);
     fill_sender(link, &sender);
     message.sender = &sender;
     call_unary(link, UNARY_HEARTBEAT, "/fedn.Connector/SendHeartbeat", &message.base);
@@ -415,10 +419,13 @@ void link_send_status(struct link *link,
                       const char *text,
                       const char *data)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__Status message = FEDN__STATUS__INIT;
-    Google__Protobuf__Timestamp timestamp = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+    Fedn__Client sender;
+    Fedn__Status message;
+    Google__Protobuf__Timestamp timestamp;
 
+    fedn__client__init(&sender);
+    fedn__status__init(&message);
+    google__protobuf__timestamp__init(&timestamp);
     if (!may_tell(link)) {
         return;
     }
@@ -440,13 +447,18 @@ void link_send_metric(struct link *link,
                       const char *key,
                       double value)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__MetricElem metric = FEDN__METRIC_ELEM__INIT;
+    Fedn__Client sender;
+    Fedn__MetricElem metric;
     Fedn__MetricElem *metrics[] = {&metric};
-    Fedn__ModelMetric message = FEDN__MODEL_METRIC__INIT;
-    Google__Protobuf__Timestamp timestamp = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
-    Google__Protobuf__UInt32Value step = GOOGLE__PROTOBUF__UINT32_VALUE__INIT;
+    Fedn__ModelMetric message;
+    Google__Protobuf__Timestamp timestamp;
+    Google__Protobuf__UInt32Value step;
 
+    fedn__client__init(&sender);
+    fedn__metric_elem__init(&metric);
+    fedn__model_metric__init(&message);
+    google__protobuf__timestamp__init(&timestamp);
+    google__protobuf__uint32_value__init(&step);
     if (!may_tell(link)) {
         return;
     }
@@ -490,11 +502,14 @@ void link_report_update(struct link *link,
                         const char *update_id,
                         const char *meta)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__Client receiver = FEDN__CLIENT__INIT;
-    Fedn__ModelUpdate message = FEDN__MODEL_UPDATE__INIT;
+    Fedn__Client sender;
+    Fedn__Client receiver;
+    Fedn__ModelUpdate message;
     char timestamp[FED_TIME_TEXT_SIZE];
 
+    fedn__client__init(&sender);
+    fedn__client__init(&receiver);
+    fedn__model_update__init(&message);
     begin_report(link);
     format_python_time(timestamp);
     fill_sender(link, &sender);
@@ -511,11 +526,15 @@ void link_report_update(struct link *link,
 
 void link_report_validation(struct link *link, const struct agent_task *task, const char *data)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__Client receiver = FEDN__CLIENT__INIT;
-    Fedn__ModelValidation message = FEDN__MODEL_VALIDATION__INIT;
-    Google__Protobuf__Timestamp timestamp = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+    Fedn__Client sender;
+    Fedn__Client receiver;
+    Fedn__ModelValidation message;
+    Google__Protobuf__Timestamp timestamp;
 
+    fedn__client__init(&sender);
+    fedn__client__init(&receiver);
+    fedn__model_validation__init(&message);
+    google__protobuf__timestamp__init(&timestamp);
     begin_report(link);
     fill_sender(link, &sender);
     fill_time(&timestamp);

@@ -207,9 +207,11 @@ static void download_opened(void *arg)
 {
     struct link *link = arg;
     struct step *step = work_done(link);
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__ModelRequest message = FEDN__MODEL_REQUEST__INIT;
+    Fedn__Client sender;
+    Fedn__ModelRequest message;
 
+    fedn__client__init(&sender);
+    fedn__model_request__init(&message);
     if (step->work_rc < 0 || !start_call(link, "/fedn.ModelService/Download", &download_ops)) {
         step->code = FED_RPC_UNAVAILABLE;
         (void)snprintf(step->detail, sizeof(step->detail), "the call could not be started");
@@ -306,9 +308,10 @@ static void upload_next(struct link *link)
     const size_t chunk = (size_t)FED_RPC_CHUNK_SIZE;
     const size_t left = fed_slab_view(step->slab).size - step->offset;
     const size_t size = left < chunk ? left : chunk;
-    Fedn__ModelRequest message = FEDN__MODEL_REQUEST__INIT;
+    Fedn__ModelRequest message;
     struct fed_rpc_out *out;
 
+    fedn__model_request__init(&message);
     if (step->is_terminated) {
         return;
     }

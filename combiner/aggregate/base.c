@@ -55,12 +55,12 @@ take_values(void *arg, uint64_t index, const double *values, size_t n, struct fe
     return 0;
 }
 
-static int decode(struct fed_npz *npz, const struct base *base, uint8_t *bytes, struct fed_err *err)
+static int decode(struct fed_npz *npz, const struct base *base, void *bytes, struct fed_err *err)
 {
     int rc = 0;
 
     for (size_t i = 0; i < base->layout.n_tensors && rc == 0; i++) {
-        struct target target = {bytes + base->offsets[i], base->layout.tensors[i].dtype};
+        struct target target = {(uint8_t *)bytes + base->offsets[i], base->layout.tensors[i].dtype};
         rc = fed_npz_read(npz, i, take_values, &target, err);
     }
     return rc;

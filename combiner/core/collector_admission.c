@@ -158,7 +158,7 @@ static bool is_final(enum fed_refusal reason)
 {
     return reason != FED_REFUSAL_LATE && reason != FED_REFUSAL_OTHER_ROUND &&
            reason != FED_REFUSAL_OTHER_SESSION && reason != FED_REFUSAL_SESSION_OVER &&
-           reason != FED_REFUSAL_DUPLICATE;
+           reason != FED_REFUSAL_DUPLICATE && reason != FED_REFUSAL_NOT_ASKED;
 }
 
 /* Note the refusal, and tell the reducer: for the round it names, or for the open one. */

@@ -3,16 +3,18 @@
 #define COMBINER_RPC_FRONT_INSIDE_H
 
 #include <fedn.pb-c.h>
+#include <string.h>
 
 #include "combiner/rpc/front.h"
 #include "common/base/list.h"
 #include "common/base/strmap.h"
 #include "common/rpc/rpc_server.h"
 
-#define FRONT_UNARY_MAX    (1024U * 1024U) /* bytes of a message that is no chunk of a model */
-#define FRONT_ELEMENTS_MAX 256U            /* metrics, attributes, telemetries of one message */
-#define FRONT_METHODS_MAX  48U             /* rows of all services */
-#define FRONT_KEY_SIZE     24              /* a number as a map's key */
+#define FRONT_UNARY_MAX    (1U << 20) /* bytes of a message that is no chunk of a model */
+#define FRONT_ELEMENTS_MAX 256U       /* metrics, attributes, telemetries of one message */
+#define FRONT_METHODS_MAX  48U        /* rows of all services */
+#define FRONT_BEATS_MAX    4096U      /* heartbeats whose answer is held back */
+#define FRONT_KEY_SIZE     24         /* a number as a map's key */
 
 struct front {
     struct front_config config;
@@ -29,6 +31,12 @@ struct front {
     struct fed_list uploads;     /* struct upload, longest idle first */
     size_t n_uploads;
     struct fed_timer upload_timer;
+    struct fed_list line;  /* struct upload, by `turn`: those that wait to be read from */
+    struct fed_list turns; /* struct upload, by `turn`: those that are read from or written */
+    size_t n_turns;
+    struct fed_strmap shares; /* connection → struct share, while it has uploads */
+    struct fed_timer turn_timer;
+    size_t n_beats;
     struct fed_list beats; /* struct beat: heartbeats whose answer is held back, by due_ms */
     struct fed_timer beat_timer;
 };
@@ -38,7 +46,7 @@ struct stream {
     struct front *front;
     struct fed_rpc_call *call;
     uint64_t number;
-    uint64_t beat_ms; /* of the last heartbeat */
+    uint64_t beat_ms; /* the last heartbeat was, or will be, answered then */
     bool is_ended;
     char client_id[FED_ID_SIZE];
 };
@@ -51,7 +59,10 @@ static inline ProtobufCMessage *front_message(void *message)
 /* protobuf-c's structs hold char *; it does not write through them. */
 static inline char *front_text(const char *text)
 {
-    return (char *)(uintptr_t)text;
+    char *plain;
+
+    memcpy(&plain, &text, sizeof(plain));
+    return plain;
 }
 
 void front_key(uint64_t number, char ret_key[FRONT_KEY_SIZE]);
@@ -93,6 +104,7 @@ struct front_methods svc_health_methods(void);
 void svc_combiner_end_streams(struct front *front);
 void svc_connector_release_beats(struct front *front);
 void svc_model_on_timer(void *arg);
+void svc_model_on_turn_timer(void *arg);
 void svc_connector_on_timer(void *arg);
 
 #endif /* COMBINER_RPC_FRONT_INSIDE_H */

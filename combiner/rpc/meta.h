@@ -18,9 +18,9 @@
 
 #include "common/link/link.h"
 
-#define META_SIZE_MAX     (1024U * 1024U) /* bytes of meta or config */
-#define META_DEPTH_MAX    32U             /* nested arrays and objects */
-#define META_EXAMPLES_MAX (1ULL << 53)    /* every plan's own bound is far below */
+#define META_SIZE_MAX     (1U << 20)   /* bytes of meta or config */
+#define META_DEPTH_MAX    32U          /* nested arrays and objects */
+#define META_EXAMPLES_MAX (1ULL << 53) /* every plan's own bound is far below */
 
 struct meta {
     uint64_t examples;                /* valid when no fault */

@@ -78,7 +78,7 @@ static json_t *number(float value)
     for (int digits = 1; digits <= FLOAT_DIGITS; digits++) {
         (void)snprintf(text, sizeof(text), "%.*g", digits, (double)value);
         const float back = strtof(text, NULL);
-        if (memcmp(&back, &value, sizeof(back)) == 0) {
+        if (back <= value && back >= value) {
             break;
         }
     }

@@ -5,7 +5,8 @@
 #include "combiner/rpc/front_inside.h"
 
 /* A service nobody has is SERVICE_UNKNOWN in words: NOT_FOUND never leaves this port. */
-static int serving_status(const struct front *front, const char *service)
+static Grpc__Health__V1__HealthCheckResponse__ServingStatus
+serving_status(const struct front *front, const char *service)
 {
     if (service[0] != '\0' && strncmp(service, "fedn.", 5) != 0) {
         return GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN;

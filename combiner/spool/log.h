@@ -14,7 +14,7 @@
 #include "combiner/spool/spool.h"
 #include "common/base/err.h"
 
-#define LOG_SIZE_MAX (256U * 1024U * 1024U) /* bytes read back at most */
+#define LOG_SIZE_MAX (256U << 20) /* bytes read back at most */
 
 enum log_type {
     LOG_ADMIT = 1,

@@ -11,10 +11,10 @@
 #include "common/model/checksum.h"
 
 #define PREFIX_SIZE  8U
-#define BODY_FIXED   9U             /* seq and kind */
-#define RECORD_MAX   (512U * 1024U) /* bytes of JSON, as on the link */
-#define OVERHEAD     128U           /* bytes a record costs besides its JSON */
-#define COMPACT_FROM (1U << 20)     /* bytes of file below which it is left to grow */
+#define BODY_FIXED   9U           /* seq and kind */
+#define RECORD_MAX   (512U << 10) /* bytes of JSON, as on the link */
+#define OVERHEAD     128U         /* bytes a record costs besides its JSON */
+#define COMPACT_FROM (1U << 20)   /* bytes of file below which it is left to grow */
 
 static void remove_record(struct outbox *outbox, struct outbox_record *record)
 {

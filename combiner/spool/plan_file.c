@@ -10,7 +10,7 @@
 #define MAGIC         "CONFEDPL"
 #define VERSION       1U
 #define PREFIX_SIZE   20U
-#define TASK_DATA_MAX (256U * 1024U) /* bytes, as on the link */
+#define TASK_DATA_MAX (256U << 10) /* bytes, as on the link */
 
 int plan_file_encode(struct fed_buf *buf, const struct fed_plan *plan, struct fed_err *err)
 {

@@ -10,8 +10,9 @@
 #include "common/base/view.h"
 #include "common/link/link.h"
 
-#define PLAN_FILE_MAX (64U * 1024U * 1024U) /* bytes: 100,000 clients with the longest ids, twice \
-                                             */
+#define PLAN_FILE_MAX                                                 \
+    (64U << 20) /* bytes: 100,000 clients with the longest ids, twice \
+                 */
 
 /* Append the plan. Fails with FED_E_NOMEM. */
 FED_NODISCARD int

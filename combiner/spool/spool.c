@@ -29,7 +29,7 @@ struct spool {
     char folder[FED_PATH_SIZE];
     char combiner_id[FED_ID_SIZE];
     int lock_fd;
-    _Atomic uint64_t next_serial;
+    _Atomic uint64_t *next_serial; /* owned; the one thing that changes */
 };
 
 /* -- paths ------------------------------------------------------------------------------------- */
@@ -143,6 +143,12 @@ static int load_identity(struct spool *spool, struct fed_err *err)
     return fed_file_replace(path, fed_view_of(uuid, strlen(uuid)), true, err);
 }
 
+static const struct dirent *next_entry(DIR *dir)
+{
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): one reader, a stream of its own */
+    return readdir(dir);
+}
+
 typedef bool (*wanted_fn)(const char *name);
 
 static bool is_any(const char *name)
@@ -168,9 +174,7 @@ sweep(const struct spool *spool, const char *folder, wanted_fn wanted, struct fe
     if (dir == NULL) {
         return rc < 0 ? rc : fed_file_error(err, "open folder", path);
     }
-    /* One reader a folder: NOLINT because readdir() of our own DIR is safe. */
-    for (const struct dirent *entry = readdir(dir); /* NOLINT(concurrency-mt-unsafe) */
-         entry != NULL; entry = readdir(dir)) {     /* NOLINT(concurrency-mt-unsafe) */
+    for (const struct dirent *entry = next_entry(dir); entry != NULL; entry = next_entry(dir)) {
         if (wanted(entry->d_name)) {
             (void)unlinkat(dirfd(dir), entry->d_name, 0);
         }
@@ -201,9 +205,13 @@ int spool_open(const char *folder, struct spool **ret_spool, struct fed_err *err
         return fed_err_set(err, FED_E_NOMEM, "spool");
     }
     spool->lock_fd = -1;
+    spool->next_serial = calloc(1, sizeof(*spool->next_serial));
+    if (spool->next_serial == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "spool");
+    }
     /* Serials rise over restarts without being written down: no process makes a thousand uploads
      * a millisecond. spool_list_*() raise it further should the clock have gone back. */
-    atomic_init(&spool->next_serial, fed_clock_utc_ms() * SERIAL_SPACING);
+    atomic_init(spool->next_serial, fed_clock_utc_ms() * SERIAL_SPACING);
     rc = fed_path_format(spool->folder, err, "%s", folder);
     rc = rc < 0 ? rc : fed_folder_make(folder, err);
     rc = rc < 0 ? rc : take_lock(spool, err);
@@ -223,6 +231,7 @@ struct spool *spool_close(struct spool *spool)
         if (spool->lock_fd >= 0) {
             (void)close(spool->lock_fd);
         }
+        free(spool->next_serial);
         free(spool);
     }
     return NULL;
@@ -235,15 +244,13 @@ const char *spool_get_id(const struct spool *spool)
 
 uint64_t spool_take_serial(struct spool *spool)
 {
-    return atomic_fetch_add(&spool->next_serial, 1) + 1;
+    return atomic_fetch_add(spool->next_serial, 1) + 1;
 }
 
 static void note_serial(const struct spool *spool, uint64_t serial)
 {
-    struct spool *own = (struct spool *)(uintptr_t)spool;
-
-    if (serial < UINT64_MAX / 2 && atomic_load(&own->next_serial) <= serial) {
-        atomic_store(&own->next_serial, serial + 1);
+    if (serial < UINT64_MAX / 2 && atomic_load(spool->next_serial) <= serial) {
+        atomic_store(spool->next_serial, serial + 1);
     }
 }
 
@@ -377,9 +384,8 @@ static int list_names(const char *path,
     if (dir == NULL) {
         return fed_file_error(err, "open folder", path);
     }
-    /* NOLINTNEXTLINE(concurrency-mt-unsafe): our own DIR */
-    for (const struct dirent *entry = readdir(dir); entry != NULL && n < n_max;
-         entry = readdir(dir)) { /* NOLINT(concurrency-mt-unsafe) */
+    for (const struct dirent *entry = next_entry(dir); entry != NULL && n < n_max;
+         entry = next_entry(dir)) {
         void *grown;
         if (entry->d_name[0] == '.') {
             continue;

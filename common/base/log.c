@@ -41,7 +41,8 @@ bool fed_log_level_parse(const char *text, enum fed_log_level *ret_level)
     return false;
 }
 
-/* Append clean text, leaving room for the line's end. In JSON, quotes and backslashes are escaped. */
+/* Append clean text, leaving room for the line's end. In JSON, quotes and backslashes are escaped.
+ */
 static size_t append_text(char *line, size_t used, const char *text, bool is_json)
 {
     for (const char *p = text; *p != '\0' && used + 5 < LINE_SIZE; p++) {

@@ -3,15 +3,40 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Bytes that a character with this first byte has; 0 where none begins so. */
+static size_t size_by_first(uint8_t first)
+{
+    if (first < 0x80) {
+        return 1;
+    }
+    if (first < 0xC2 || first > 0xF4) {
+        return 0;
+    }
+    return first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+}
+
+/* A longer form than needed, a surrogate, beyond U+10FFFF: the second byte tells. */
+static bool is_second_allowed(uint8_t first, uint8_t second)
+{
+    switch (first) {
+    case 0xE0:
+        return second >= 0xA0;
+    case 0xED:
+        return second <= 0x9F;
+    case 0xF0:
+        return second >= 0x90;
+    case 0xF4:
+        return second <= 0x8F;
+    default:
+        return true;
+    }
+}
+
 /* Bytes of the character at p, or 0 where there is none. */
 static size_t char_size(const uint8_t *p, size_t left)
 {
-    const size_t n = *p < 0x80   ? 1
-                     : *p < 0xC2 ? 0
-                     : *p < 0xE0 ? 2
-                     : *p < 0xF0 ? 3
-                     : *p < 0xF5 ? 4
-                                 : 0;
+    const size_t n = size_by_first(*p);
+
     if (n == 0 || n > left) {
         return 0;
     }
@@ -20,11 +45,7 @@ static size_t char_size(const uint8_t *p, size_t left)
             return 0;
         }
     }
-    if ((*p == 0xE0 && p[1] < 0xA0) || (*p == 0xED && p[1] > 0x9F) || (*p == 0xF0 && p[1] < 0x90) ||
-        (*p == 0xF4 && p[1] > 0x8F)) {
-        return 0;
-    }
-    return n;
+    return n == 1 || is_second_allowed(p[0], p[1]) ? n : 0;
 }
 
 bool fed_text_is_utf8(const char *text)

@@ -6,7 +6,8 @@
 const struct cmd cmd_all[] = {
     {"", "up", "", 0, 0, "run a whole federation on this machine",
      "Starts a reducer, combiners and clients as processes of their own, and stays in the\n"
-     "foreground until Ctrl-C, which stops them in order. A process that dies is started again.\n"
+     "foreground until Ctrl-C, which stops them in order (a second one kills what is left). A process\n"
+     "that dies is started again.\n"
      "State, models and logs lie in --dir, so that the next `confed up` goes on from there.\n"
      "With --rounds it runs one session, shows it, and ends when that has ended.\n"
      "With --json the last line is one object: the session's result (accuracy, loss, model_id and\n"

@@ -203,16 +203,27 @@ void rest_upload_finish(struct rest_upload *upload)
 /* -- the answer ------------------------------------------------------------------------------- */
 
 /* A long answer waits in a file: who reads slowly holds no memory. */
-static int spill(struct rest_request *request, struct fed_err *err)
+int rest_answer_flush(struct rest_request *request, bool is_end, struct fed_err *err)
 {
     struct rest_answer *answer = &request->answer;
-    int rc = rest_temp_open(request->shared->temp_dir, &answer->fd, err);
+    int rc = 0;
 
+    if (answer->body.size < SPILL_MIN && (!is_end || answer->fd < 0)) {
+        return 0;
+    }
+    if (answer->fd < 0) {
+        answer->size_bytes = 0;
+        rc = rest_temp_open(request->shared->temp_dir, &answer->fd, err);
+    }
     if (rc == 0) {
         rc = fed_file_write(answer->fd, answer->body.data, answer->body.size, err);
     }
-    answer->size_bytes = answer->body.size;
-    fed_buf_deinit(&answer->body);
+    answer->size_bytes += answer->body.size;
+    if (is_end) {
+        fed_buf_deinit(&answer->body);
+    } else {
+        fed_buf_clear(&answer->body);
+    }
     return rc;
 }
 
@@ -228,7 +239,7 @@ int rest_answer_json(struct rest_request *request, int status, json_t *value, st
     json_decref(value);
     request->answer.status = status;
     request->answer.type = NULL;
-    return rc == 0 && request->answer.body.size > SPILL_MIN ? spill(request, err) : rc;
+    return rc < 0 ? rc : rest_answer_flush(request, true, err);
 }
 
 int rest_answer_blob(struct rest_request *request,

@@ -4,6 +4,7 @@
 Run: /usr/bin/python3 tests/fuzz/corpus.py [FOLDER]
 """
 
+import gzip
 import hashlib
 import io
 import os
@@ -115,3 +116,9 @@ for i, m in enumerate(downs):
     write("link_down", "m%d" % (i + 1), m)
 for i in range(12):
     write("rpc_unpack", "k%d" % i, bytes([i]) + (ups[i % 4] if i % 2 else field(1, field(1, 2) + field(2, "x")) + field(3, "data")))
+
+labels = struct.pack(">II", 0x801, 5) + bytes([1, 2, 3, 4, 9])
+images = struct.pack(">IIII", 0x803, 3, 1, 2) + b"aAbBcC"
+for name, whole in (("labels", labels), ("images", images)):
+    write("idx", name, whole)
+    write("idx", name + "-gzipped", gzip.compress(whole, mtime=0))

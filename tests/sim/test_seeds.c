@@ -74,10 +74,43 @@ static struct world_settings draw_settings(struct fed_rand *rand)
         settings.crash =
             fed_rand_below(rand, 2) == 0 ? 0 : 60 + (unsigned)fed_rand_below(rand, 200);
     }
+    settings.roaming = fed_rand_below(rand, 2) == 0 ? 0 : 2;
     if (fed_rand_below(rand, 2) == 0) {
         make_gentle(&settings, rand);
     }
+    if (fed_rand_below(rand, 20) == 0) {
+        make_gentle(&settings, rand);
+        settings.is_forged = true;
+        settings.poison = 4;
+        settings.is_gentle = false;
+    }
     return settings;
+}
+
+static void set_trap(struct world *world, struct trap *trap, struct fed_rand *rand)
+{
+    trap->kind = (enum trap_kind)(1 + fed_rand_below(rand, TRAP_MAX - 1));
+    trap->point = points[fed_rand_below(rand, sizeof(points) / sizeof(points[0]))];
+    trap->hits = 1 + (unsigned)fed_rand_below(rand, 4);
+    trap->combiner = (unsigned)fed_rand_below(rand, world->settings.n_combiners);
+    trap->ms = 1 + fed_rand_below(rand, fed_rand_below(rand, 2) == 0 ? 20 : 3000);
+    trap->down_ms = world_down_ms(world);
+}
+
+/* The narrowest place: the model is written, its row is not, and everything happens at once. */
+static void squeeze_commit(struct world *world, struct fed_rand *rand)
+{
+    static const enum trap_kind kinds[WORLD_TRAPS_MAX] = {TRAP_STORE_AWAY, TRAP_BREAK_LINK,
+                                                          TRAP_KILL_REDUCER};
+    const unsigned hits = 1 + (unsigned)fed_rand_below(rand, 2);
+
+    for (unsigned i = 0; i < WORLD_TRAPS_MAX; i++) {
+        set_trap(world, &world->traps[i], rand);
+        world->traps[i].kind = kinds[i];
+        world->traps[i].point = "reducer.blob_written";
+        world->traps[i].hits = hits;
+        world->traps[i].ms = 500 + fed_rand_below(rand, 2500);
+    }
 }
 
 /* What even a gentle world has. */
@@ -142,11 +175,14 @@ play(uint64_t seed, bool is_tracing, char *ret_failure, size_t size, struct tota
     fed_rand_init(&rand, key, 2);
     settings = draw_settings(&rand);
     world_init(&world, &settings, seed, is_tracing);
-    n_faults = fed_rand_below(&rand, settings.is_gentle ? 4 : 13);
-    if (fed_rand_below(&rand, 4) != 0) {
-        world.crash_at = points[fed_rand_below(&rand, sizeof(points) / sizeof(points[0]))];
-        world.crash_hits = 1 + (unsigned)fed_rand_below(&rand, 4);
-        world.crash_down_ms = world_down_ms(&world);
+    n_faults = settings.is_forged ? 0 : fed_rand_below(&rand, settings.is_gentle ? 4 : 13);
+    for (unsigned i = 0; i < WORLD_TRAPS_MAX && !settings.is_forged; i++) {
+        if (fed_rand_below(&rand, 3) != 0) {
+            set_trap(&world, &world.traps[i], &rand);
+        }
+    }
+    if (fed_rand_below(&rand, 8) == 0 && !settings.is_forged) {
+        squeeze_commit(&world, &rand);
     }
     for (uint64_t i = 0; i < n_faults; i++) {
         sim_after(&world.sim,

@@ -90,6 +90,7 @@ void world_crash(struct world *world, struct proc *proc, uint64_t down_ms)
         return;
     }
     sim_say(&world->sim, "%s is killed", proc->name);
+    world->is_client_hit = world->is_client_hit || world_find_client(world, proc->name) != NULL;
     proc->is_up = false;
     proc->boot++;
     proc->stop(proc);
@@ -111,15 +112,61 @@ uint64_t world_down_ms(struct world *world)
                : world_delay(world, 50, 4000);
 }
 
+static void kill_soon(void *arg, void *data)
+{
+    struct world *world = arg;
+    const struct trap *trap = data;
+    struct proc *proc = trap->kind == TRAP_KILL_REDUCER ? &world->reducer.proc
+                                                        : &world->combiners[trap->combiner].proc;
+
+    world_crash(world, proc, trap->down_ms);
+}
+
+/* True: the process that passed is dead. */
+static bool spring(struct proc *proc, const struct trap *trap)
+{
+    struct world *world = proc->world;
+    struct trap *copy;
+
+    switch (trap->kind) {
+    case TRAP_KILL:
+        world_crash(world, proc, trap->down_ms);
+        return true;
+    case TRAP_STORE_AWAY:
+        world_take_store(world, trap->ms);
+        return false;
+    case TRAP_BREAK_LINK:
+        world_break(world, &world->combiners[trap->combiner].proc, &world->reducer.proc,
+                    trap->ms % 2 == 0);
+        return false;
+    case TRAP_KILL_REDUCER:
+    case TRAP_KILL_COMBINER:
+        copy = malloc(sizeof(*copy));
+        assert(copy != NULL);
+        *copy = *trap;
+        sim_after(&world->sim, trap->ms, kill_soon, world, copy, free);
+        return false;
+    case TRAP_NONE:
+    case TRAP_MAX:
+        break;
+    }
+    return false;
+}
+
 bool world_point(struct proc *proc, const char *name)
 {
     struct world *world = proc->world;
 
-    if (world->crash_at != NULL && strcmp(world->crash_at, name) == 0 && --world->crash_hits == 0) {
-        world->crash_at = NULL;
-        sim_say(&world->sim, "fault point %s", name);
-        world_crash(world, proc, world->crash_down_ms);
-        return true;
+    for (unsigned i = 0; i < WORLD_TRAPS_MAX; i++) {
+        struct trap *trap = &world->traps[i];
+        if (trap->kind != TRAP_NONE && strcmp(trap->point, name) == 0 && --trap->hits == 0) {
+            const struct trap sprung = *trap;
+            trap->kind = TRAP_NONE;
+            sim_say(&world->sim, "fault point %s", name);
+            if (spring(proc, &sprung)) {
+                return true;
+            }
+        }
     }
     if (is_faulty(world) && sim_chance(&world->sim, world->settings.crash)) {
         sim_say(&world->sim, "fault point %s", name);
@@ -363,6 +410,10 @@ void world_init(struct world *world,
     for (unsigned i = 0; i < settings->n_clients; i++) {
         client_init(world, i);
     }
+    if (settings->is_forged) {
+        client_init_forger(world);
+        world_after(&world->forger, 3000, start_proc, NULL);
+    }
     world_after(&world->reducer.proc, 0, start_proc, NULL);
     for (unsigned i = 0; i < settings->n_combiners; i++) {
         world_after(&world->combiners[i].proc, 10, start_proc, NULL);
@@ -374,6 +425,9 @@ void world_init(struct world *world,
 
 void world_deinit(struct world *world)
 {
+    if (world->reducer.proc.world == NULL) {
+        return; /* never begun */
+    }
     reducer_deinit(&world->reducer);
     for (unsigned i = 0; i < world->settings.n_combiners; i++) {
         combiner_deinit(&world->combiners[i]);

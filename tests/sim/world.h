@@ -24,7 +24,9 @@
 #define WORLD_VALUES        4U /* of a model */
 #define WORLD_TASKS_MAX     8U
 #define WORLD_MODELS_MAX    16U
-#define SECOND              UINT64_C(1000)
+#define WORLD_TRAPS_MAX     3U
+
+#define SECOND UINT64_C(1000)
 
 struct world_settings {
     unsigned n_combiners;
@@ -36,11 +38,14 @@ struct world_settings {
     int64_t buffer_size;
     bool is_validating;
     uint64_t round_timeout_ms;
-    bool is_random;           /* delays are drawn; else each is its least */
-    unsigned rpc_loss;        /* one in so many calls, or their answers, is lost; 0: none */
-    unsigned poison;          /* one in so many updates is refused by the check */
-    unsigned no_space;        /* one in so many ADMITs cannot be written */
-    unsigned crash;           /* one in so many fault points kills its process */
+    bool is_random;    /* delays are drawn; else each is its least */
+    unsigned rpc_loss; /* one in so many calls, or their answers, is lost; 0: none */
+    unsigned poison;   /* one in so many updates is refused by the check */
+    unsigned no_space; /* one in so many ADMITs cannot be written */
+    unsigned crash;    /* one in so many fault points kills its process */
+    unsigned roaming;  /* one in so many times a Confed client comes back to any combiner */
+    bool is_forged;    /* somebody sends updates in the clients' names; only in a world where their
+                        * streams live, so that none may count */
     uint64_t faults_until_ms; /* from then on everything works */
     /* Nothing is away for long, and there is time: then every round must count everybody it asked,
      * and end long before its deadline. */
@@ -239,6 +244,25 @@ struct client {
     bool is_gone;                     /* for good */
 };
 
+/* Something that goes wrong when a fault point is passed for the so-many-th time. */
+enum trap_kind {
+    TRAP_NONE,
+    TRAP_KILL, /* the process that passes it, there and then */
+    TRAP_STORE_AWAY,
+    TRAP_BREAK_LINK,
+    TRAP_KILL_REDUCER, /* soon */
+    TRAP_KILL_COMBINER,
+    TRAP_MAX,
+};
+struct trap {
+    enum trap_kind kind;
+    const char *point;
+    unsigned hits; /* how often it is passed before it springs */
+    unsigned combiner;
+    uint64_t ms; /* how soon, or how long */
+    uint64_t down_ms;
+};
+
 struct world {
     struct sim sim;
     struct world_settings settings;
@@ -251,11 +275,11 @@ struct world {
     size_t n_updates;
     struct blob *blobs; /* owned: the object store */
     size_t n_blobs;
-    const char *crash_at; /* a fault point's name; NULL: none */
-    unsigned crash_hits;  /* how often it is passed before it kills */
-    uint64_t crash_down_ms;
-    bool is_disk_lost; /* of a combiner: then some promises do not hold */
-    char failure[512]; /* empty: the law holds */
+    struct trap traps[WORLD_TRAPS_MAX];
+    struct proc forger;
+    bool is_client_hit; /* one was killed, or lost its connection by itself */
+    bool is_disk_lost;  /* of a combiner: then some promises do not hold */
+    char failure[512];  /* empty: the law holds */
 };
 
 void world_init(struct world *world,
@@ -344,6 +368,7 @@ struct call_message {
 void combiner_called(struct conn *conn, void *data); /* a struct call_message */
 
 void client_init(struct world *world, unsigned index);
+void client_init_forger(struct world *world);
 void client_given(struct conn *conn, void *data);    /* a struct client_task, over its stream */
 void client_answered(struct conn *conn, void *data); /* a struct call_message */
 void client_stream_ended(struct conn *conn, void *data);
@@ -352,6 +377,7 @@ void client_stream_ended(struct conn *conn, void *data);
 void check_admitted(struct world *world,
                     const struct combiner *combiner,
                     const struct call_message *call);
+void check_plan_sent(struct world *world, const struct fed_plan *plan, const char *combiner_id);
 void check_trains(struct world *world, const struct client *client);
 void check_round_written(struct world *world,
                          const struct round *before,

@@ -26,6 +26,23 @@ void check_admitted(struct world *world,
     }
 }
 
+/* A plan is journaled before it is sent: else a crash could give its number to another one. */
+void check_plan_sent(struct world *world, const struct fed_plan *plan, const char *combiner_id)
+{
+    const size_t id = strtoull(plan->round_id, NULL, 10);
+    const struct round *row =
+        id > world->reducer.disk.n_rounds ? NULL : world->reducer.disk.rounds[id - 1];
+
+    for (size_t i = 0; row != NULL && i < row->n_parts; i++) {
+        if (strcmp(row->parts[i].combiner_id, combiner_id) == 0 &&
+            row->parts[i].plan_seq >= plan->plan_seq) {
+            return;
+        }
+    }
+    world_fail(world, "plan %s/%u goes to %s and is not in the row", plan->round_id,
+               (unsigned)plan->plan_seq, combiner_id);
+}
+
 /* Nobody whose update was answered OK trains again. A Confed client that moves to another combiner
  * answers from its kept update; so nobody ever trains twice, unless a disk is gone. */
 void check_trains(struct world *world, const struct client *client)
@@ -71,6 +88,14 @@ static bool is_fenced(const struct world *world, const struct round *row, unsign
         }
     }
     return false;
+}
+
+/* It was moved to a combiner that was given up then. */
+static bool is_moved_and_lost(const struct round *row, const char *client_id)
+{
+    const struct round_client *client = round_find_client(row, client_id);
+
+    return client != NULL && row->parts[client->part].fenced_plan_seq > 0;
 }
 
 static void check_entry(struct world *world,
@@ -131,7 +156,8 @@ static void check_promises(struct world *world, const struct round *row)
         const struct update *update = &world->updates[i];
         if (update->is_ok && strcmp(update->round_id, row->round_id) == 0 &&
             find_entry(row, update->client_id) == NULL && !is_lost(row, update->client_id) &&
-            !is_fenced(world, row, update->combiner) && !world->is_disk_lost) {
+            !is_fenced(world, row, update->combiner) &&
+            !is_moved_and_lost(row, update->client_id) && !world->is_disk_lost) {
             world_fail(world, "round %s: %s of %s was answered OK and does not count",
                        row->round_id, update->update_id, update->client_id);
         }
@@ -200,6 +226,10 @@ static void check_gentle(struct world *world, const struct round *row)
             world_fail(world, "round %s does not count %s, who had time enough", row->round_id,
                        row->clients[i].client_id);
         }
+    }
+    if (id > 1 && world->reducer.disk.rounds[id - 2] != NULL && !world->is_client_hit &&
+        row->n_clients < world->reducer.disk.rounds[id - 2]->n_clients) {
+        world_fail(world, "round %s has shrunk", row->round_id);
     }
     if (took_ms > 150 * SECOND) {
         world_fail(world, "round %s took %u s", row->round_id, (unsigned)(took_ms / SECOND));

@@ -67,12 +67,16 @@ static void beat(struct proc *proc, void *data)
 
 /* -- tasks ------------------------------------------------------------------------------------ */
 
+/* What training gives: a function of the client and the base's values, as Confed's is. */
 static uint64_t draw_value(const struct client *client, const struct client_task *task, unsigned i)
 {
+    const struct blob *base = world_find_blob(client->proc.world, task->model_id);
     uint64_t hash = client->index * 31 + i;
 
-    for (const char *p = task->model_id; *p != '\0'; p++) {
-        hash = (hash ^ (uint8_t)*p) * UINT64_C(0x100000001B3);
+    assert(base != NULL);
+    for (unsigned j = 0; j < WORLD_VALUES; j++) {
+        hash = (hash ^ base->values[j]) * UINT64_C(0x100000001B3);
+        hash ^= hash >> 29;
     }
     return hash >> 8;
 }
@@ -316,6 +320,8 @@ static void try_again(struct client *client)
     if (client->is_fedn) {
         client->retry_ms = 10000;
     } else {
+        client->is_assigned =
+            client->is_assigned && !sim_chance(&world->sim, world->settings.roaming);
         client->retry_ms = client->retry_ms == 0 ? 100 : client->retry_ms * 2;
         client->retry_ms = client->retry_ms > 5000 ? 5000 : client->retry_ms;
         if (world->sim.now_ms - client->trying_since_ms > 10000) {
@@ -342,6 +348,9 @@ static void dial(struct proc *proc, void *data)
             return;
         }
         client->home = (unsigned)home;
+        if (sim_chance(&world->sim, world->settings.roaming)) {
+            client->home = (unsigned)sim_draw(&world->sim, 0, world->settings.n_combiners - 1);
+        }
         client->is_assigned = true;
         client->trying_since_ms = 0;
     }
@@ -393,6 +402,65 @@ static void start(struct proc *proc)
 static void stop(struct proc *proc)
 {
     (void)proc;
+}
+
+/* -- somebody who is none of them ------------------------------------------------------------- */
+
+static void
+make_forgery(struct world *world, const struct client *client, struct call_message *ret_message)
+{
+    struct update *update;
+
+    world->updates = realloc(world->updates, (world->n_updates + 1) * sizeof(*world->updates));
+    assert(world->updates != NULL);
+    update = &world->updates[world->n_updates++];
+    *update = (struct update){.examples = 7, .client_id = "forger"};
+    (void)snprintf(update->update_id, sizeof(update->update_id), "u%zu-forger", world->n_updates);
+    memcpy(update->round_id, client->task.round_id, sizeof(update->round_id));
+    fed_id_copy(update->base_model_id, client->task.model_id);
+    fed_id_copy(ret_message->client_id, client->proc.name);
+    fed_id_copy(ret_message->update_id, update->update_id);
+}
+
+/* Uploads something of its own, and announces it in a client's name. */
+static void forge(struct proc *proc, void *data)
+{
+    struct world *world = proc->world;
+    const uint64_t at = sim_draw(&world->sim, 0, world->settings.n_combiners - 1);
+    const uint64_t whose = sim_draw(&world->sim, 0, world->settings.n_clients - 1);
+    struct conn *conn = world_connect(world, proc, &world->combiners[at].proc);
+    struct call_message message = {.call = CALL_UPLOAD};
+
+    (void)data;
+    world_after(proc, world_delay(world, 200, 3000), forge, NULL);
+    if (conn == NULL || world->clients[whose].task.round_id[0] == '\0') {
+        return;
+    }
+    make_forgery(world, &world->clients[whose], &message);
+    for (unsigned i = 0; i < 2; i++) {
+        struct call_message *copy = malloc(sizeof(*copy));
+        assert(copy != NULL);
+        *copy = message;
+        copy->call = i == 0 ? CALL_UPLOAD : CALL_ANNOUNCE;
+        world_send(world, conn, proc, combiner_called, copy, free);
+    }
+}
+
+static void start_forger(struct proc *proc)
+{
+    forge(proc, NULL);
+}
+
+static void lost_forger(struct proc *proc, struct conn *conn)
+{
+    (void)proc;
+    (void)conn;
+}
+
+void client_init_forger(struct world *world)
+{
+    world->forger = (struct proc){
+        .world = world, .name = "forger", .start = start_forger, .stop = stop, .lost = lost_forger};
 }
 
 void client_init(struct world *world, unsigned index)

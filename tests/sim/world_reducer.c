@@ -358,6 +358,12 @@ static bool send_down(struct reducer *reducer, struct federation_action *action)
         fed_down_deinit(&action->down);
         return true;
     }
+    if (action->down.type == FED_DOWN_PLAN) {
+        const struct roster_combiner *combiner =
+            roster_find_link(federation_get_roster(reducer->core), action->link);
+        check_plan_sent(reducer->proc.world, &action->down.plan,
+                        combiner == NULL ? "" : combiner->combiner_id);
+    }
     down = copy(&action->down, 1, sizeof(*down));
     world_send(reducer->proc.world, conn, &reducer->proc, combiner_hear, down, free_down);
     return action->down.type != FED_DOWN_PLAN || !world_point(&reducer->proc, "reducer.plan_sent");
@@ -588,6 +594,7 @@ static void resume(struct reducer *reducer)
     const uint64_t now_ms = reducer->proc.world->sim.now_ms;
     const uint64_t timeout_ms = reducer->proc.world->settings.round_timeout_ms;
     struct federation_session session;
+    struct federation_standing standing;
     struct round *round = NULL;
     char(*expected)[FED_ID_SIZE] = calloc(WORLD_CLIENTS_MAX, FED_ID_SIZE);
     size_t n_expected = 0;
@@ -612,8 +619,14 @@ static void resume(struct reducer *reducer)
     for (size_t i = 0; row != NULL && i < row->n_clients; i++) {
         fed_id_copy(expected[n_expected++], row->clients[i].client_id);
     }
-    assert(federation_resume(reducer->core, &session, round, (const char(*)[FED_ID_SIZE])expected,
-                             n_expected, reducer->disk.is_terminated, now_ms, NULL) == 0);
+    standing = (struct federation_standing){
+        .session = session,
+        .round = round,
+        .expected = (const char(*)[FED_ID_SIZE])expected,
+        .n_expected = n_expected,
+        .is_terminated = reducer->disk.is_terminated,
+    };
+    assert(federation_resume(reducer->core, &standing, now_ms, NULL) == 0);
     free(expected);
 }
 

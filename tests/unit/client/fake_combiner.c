@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "common/base/buf.h"
+#include "common/base/clock.h"
 #include "common/rpc/rpc_server.h"
 
 #define UPLOADS_MAX 64
@@ -121,8 +121,9 @@ static const struct fed_rpc_call_ops unary_ops = {NULL, NULL, unary_closed};
 
 static void answer(struct fed_rpc_call *call, bool is_failing)
 {
-    Fedn__Response response = FEDN__RESPONSE__INIT;
+    Fedn__Response response;
 
+    fedn__response__init(&response);
     fed_rpc_call_set(call, &unary_ops, NULL);
     if (is_failing) {
         fed_rpc_call_finish(call, FED_RPC_UNAVAILABLE, "told to fail");
@@ -286,14 +287,16 @@ static void give_order(struct fake_combiner *fake, struct fed_rpc_out *out)
 static void
 send_task(struct fake_combiner *fake, Fedn__StatusType type, const char *model_id, const char *data)
 {
-    Fedn__Client sender = FEDN__CLIENT__INIT;
-    Fedn__TaskRequest task = FEDN__TASK_REQUEST__INIT;
+    Fedn__Client sender;
+    Fedn__TaskRequest task;
     char model[FAKE_TEXT_SIZE];
     char text[FAKE_TEXT_SIZE];
     char name[] = "fake";
     char session[] = "session-1";
     char correlation[] = "correlation-1";
 
+    fedn__client__init(&sender);
+    fedn__task_request__init(&task);
     copy(model, model_id);
     copy(text, data);
     sender.role = FEDN__ROLE__COMBINER;
@@ -366,10 +369,11 @@ static void send_chunk(struct fed_rpc_call *call,
 
 static void send_model(struct fake_combiner *fake, struct fed_rpc_call *call, char *id)
 {
-    Fedn__ModelResponse response = FEDN__MODEL_RESPONSE__INIT;
+    Fedn__ModelResponse response;
     const size_t size = fed_slab_view(fake->model).size;
     int rc;
 
+    fedn__model_response__init(&response);
     response.id = id;
     response.status = FEDN__MODEL_STATUS__IN_PROGRESS;
     for (size_t offset = 0; offset < size; offset += (size_t)FED_RPC_CHUNK_SIZE) {
@@ -398,8 +402,9 @@ static void on_download(struct fed_rpc_call *call, struct fed_rpc_in *request, v
 {
     struct fake_combiner *fake = arg;
     Fedn__ModelRequest *wanted = unpack(request, &fedn__model_request__descriptor);
-    Fedn__ModelResponse response = FEDN__MODEL_RESPONSE__INIT;
+    Fedn__ModelResponse response;
 
+    fedn__model_response__init(&response);
     fed_rpc_call_set(call, &download_ops, new_transfer(fake));
     if (strcmp(wanted->id, fake->model_id) == 0) {
         send_model(fake, call, wanted->id);
@@ -433,10 +438,11 @@ static void upload_message(struct fed_rpc_call *call, struct fed_rpc_in *in, voi
     struct transfer *transfer = arg;
     ProtobufCMessage *message = NULL;
     const Fedn__ModelRequest *request;
-    Fedn__ModelResponse response = FEDN__MODEL_RESPONSE__INIT;
+    Fedn__ModelResponse response;
     struct fed_view view = {0};
     int rc;
 
+    fedn__model_response__init(&response);
     if (in == NULL) { /* FEDn's clients end with the terminator, and half-close */
         assert(transfer->is_terminated);
         fed_rpc_call_reply(call, fed_rpc_out_pack(&response.base));
@@ -572,11 +578,13 @@ void fake_fail(struct fake_combiner *fake, enum fake_fault fault, unsigned times
 bool fake_wait(struct fake_combiner *fake, enum fake_count what, unsigned n)
 {
     struct timespec until;
+    uint64_t until_ms;
     bool is_there;
     int rc = 0;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += FAKE_WAIT_MS / 1000U;
+    until_ms = fed_clock_mono_ms() + FAKE_WAIT_MS;
+    until = (struct timespec){.tv_sec = (time_t)(until_ms / 1000U),
+                              .tv_nsec = (long)(until_ms % 1000U) * 1000000L};
     (void)pthread_mutex_lock(&fake->synced.lock);
     while (fake->synced.counts[what] < n && rc == 0) {
         rc = pthread_cond_timedwait(&fake->synced.changed, &fake->synced.lock, &until);

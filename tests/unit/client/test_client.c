@@ -12,6 +12,7 @@
 
 #include "tests/unit/client/daemon.h"
 #include "tests/unit/client/fake_combiner.h"
+#include "tests/unit/client/fake_reducer.h"
 
 #define MODEL_SIZE (2U * 1024U * 1024U + 12345U) /* two chunks and a bit */
 
@@ -280,6 +281,93 @@ static void test_endless_model_is_bounded(void **state)
     stop(f);
 }
 
+/* -- by way of the reducer ----------------------------------------------------------------------
+ */
+
+static void start_with_reducer(struct fixture *f, const struct fake_reducer *reducer)
+{
+    char url[64];
+    const char *const arguments[] = {
+        url, "--trainer=echo", "--name=bob", "--reassign-after=300ms", "--preferred-combiner=c1",
+        NULL};
+
+    (void)snprintf(url, sizeof(url), "--api-url=http://127.0.0.1:%u/", fake_reducer_port(reducer));
+    daemon_start(&f->daemon, arguments, NULL);
+}
+
+static void test_reducer_assigns_at_the_second_try(void **state)
+{
+    struct fixture *f = *state;
+    char good[256];
+    char request[FAKE_REQUEST_SIZE];
+    const char *const answers[] = {
+        "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "", good, NULL};
+    struct fake_reducer *reducer = fake_reducer_new(answers);
+
+    fake_reducer_format_assigned(good, sizeof(good), fake_port(f->fake));
+    start_with_reducer(f, reducer);
+    assert_true(fake_wait(f->fake, FAKE_HEARTBEATS, 1));
+    fake_reducer_last_request(reducer, request);
+    assert_non_null(strstr(request, "POST /api/v1/clients/add HTTP/1.1\r\n"));
+    assert_non_null(strstr(request, "\"name\":\"bob\""));
+    assert_non_null(strstr(request, "\"preferred_combiner\":\"c1\",\"package\":\"local\"}"));
+    stop(f);
+    (void)fake_reducer_free(reducer);
+}
+
+static void test_reducer_refuses(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const answers[] = {
+        "HTTP/1.1 400 Bad Request\r\nContent-Length: 22\r\nConnection: close\r\n\r\n"
+        "{\"message\":\"no such\"}\n",
+        NULL};
+    struct fake_reducer *reducer = fake_reducer_new(answers);
+
+    start_with_reducer(f, reducer);
+    assert_int_equal(daemon_wait(&f->daemon), 1);
+    (void)fake_reducer_free(reducer);
+}
+
+/* The combiner is gone; the reducer has another one. */
+static void test_client_moves_to_the_combiner_it_is_given(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_combiner *second = fake_new(0, "model-1", f->model, MODEL_SIZE);
+    char first_answer[256];
+    char second_answer[256];
+    const char *const answers[] = {first_answer, second_answer, NULL};
+    struct fake_reducer *reducer = fake_reducer_new(answers);
+    struct fake_update update;
+
+    fake_reducer_format_assigned(first_answer, sizeof(first_answer), fake_port(f->fake));
+    fake_reducer_format_assigned(second_answer, sizeof(second_answer), fake_port(second));
+    start_with_reducer(f, reducer);
+    assert_true(fake_wait(f->fake, FAKE_STREAMS, 1));
+    fake_fail(f->fake, FAKE_FAIL_UPDATE, 1000000); /* uploaded, and not reported */
+    fake_send_train(f->fake, "model-1", "20", "");
+    assert_true(fake_wait(f->fake, FAKE_UPLOADS, 1));
+    f->fake = fake_free(f->fake);
+    assert_true(fake_wait(second, FAKE_UPDATES, 1));
+    fake_last_update(second, &update);
+    assert_int_equal(update.size_bytes, MODEL_SIZE);
+    stop(f);
+    (void)fake_reducer_free(reducer);
+    (void)fake_free(second);
+}
+
+static void test_stop_while_the_reducer_is_silent(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const answers[] = {NULL}; /* it takes the connection, and says nothing */
+    struct fake_reducer *reducer = fake_reducer_new(answers);
+
+    start_with_reducer(f, reducer);
+    assert_true(fake_reducer_wait(reducer, 1));
+    stop(f);
+    (void)fake_reducer_free(reducer);
+}
+
 static void test_state_folder_has_one_owner(void **state)
 {
     struct fixture *f = *state;
@@ -325,6 +413,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_same_round_again_is_answered_from_the_kept_update,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_endless_model_is_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reducer_assigns_at_the_second_try, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reducer_refuses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_client_moves_to_the_combiner_it_is_given, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_stop_while_the_reducer_is_silent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_state_folder_has_one_owner, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_settings_exit_with_2, set_up, tear_down),
     };

@@ -132,7 +132,7 @@ static void test_depth_and_size_are_bounded(void **state)
     /* Brackets in a text are no depth. */
     memcpy(text, "{\"a\": \"", 7);
     memset(text + 7, '[', 1000);
-    (void)strcpy(text + 1007, "\", \"training_metadata\": {\"num_examples\": 2}}");
+    (void)snprintf(text + 1007, 64, "\", \"training_metadata\": {\"num_examples\": 2}}");
     meta_parse(text, "", &meta);
     assert_int_equal(meta.fault, FED_REFUSAL_NONE);
     memset(text, ' ', size);

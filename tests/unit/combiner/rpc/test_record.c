@@ -48,7 +48,7 @@ static void test_a_status(void **state)
     (void)state;
     sender.name = name;
     sender.role = FEDN__ROLE__CLIENT;
-    time.seconds = 1795354137; /* 2026-11-22T12:48:57Z */
+    time.seconds = 1795351737; /* 2026-11-22T12:48:57Z */
     time.nanos = 512650000;
     status.sender = &sender;
     status.status = words;
@@ -80,7 +80,7 @@ static void test_timestamps(void **state)
         Google__Protobuf__Timestamp time = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
         json_t *json;
         const char *got;
-        time.seconds = 1795354137;
+        time.seconds = 1795351737;
         time.nanos = cases[i].nanos;
         status.timestamp = &time;
         json = strip(record_status(&status, NULL), "status_id");

@@ -62,6 +62,12 @@ static void when_done(void *arg)
     test_gate_open(task->gate);
 }
 
+/* What was posted before has left the loop when this has run. */
+static void no_more(void *arg)
+{
+    (void)arg;
+}
+
 static void test_work_runs_once_then_done_on_the_loop(void **state)
 {
     static struct task tasks[N_JOBS];
@@ -75,6 +81,7 @@ static void test_work_runs_once_then_done_on_the_loop(void **state)
         fed_workers_submit(f->workers, NULL, &tasks[i].job);
     }
     test_gate_wait(&gate, N_JOBS);
+    test_loop_call(&f->loop, no_more, NULL);
     for (unsigned i = 0; i < N_JOBS; i++) {
         assert_int_equal(tasks[i].n_work, 1);
         assert_int_equal(tasks[i].n_done, 1);
@@ -104,6 +111,7 @@ static void test_a_lane_keeps_its_order(void **state)
         }
     }
     test_gate_wait(&gate, 2 * N_JOBS);
+    test_loop_call(&f->loop, no_more, NULL);
     for (unsigned i = 0; i < N_JOBS; i++) {
         assert_true(tasks[0][i].is_in_order && tasks[1][i].is_in_order);
     }
@@ -113,6 +121,7 @@ static void test_a_lane_keeps_its_order(void **state)
 
 struct pair {
     struct test_gate gate;
+    struct test_gate done;
     atomic_uint n_here;
 };
 
@@ -126,6 +135,13 @@ static void meet(void *arg)
     test_gate_wait(&pair->gate, 2);
 }
 
+static void pair_done(void *arg)
+{
+    struct pair *pair = arg;
+
+    test_gate_open(&pair->done);
+}
+
 static void test_jobs_run_side_by_side(void **state)
 {
     struct fixture *f = *state;
@@ -133,14 +149,17 @@ static void test_jobs_run_side_by_side(void **state)
     struct fed_job jobs[2];
 
     test_gate_init(&pair.gate);
+    test_gate_init(&pair.done);
     for (unsigned i = 0; i < 2; i++) {
-        fed_job_init(&jobs[i], meet, NULL, &pair);
+        fed_job_init(&jobs[i], meet, pair_done, &pair);
         fed_workers_submit(f->workers, NULL, &jobs[i]);
     }
-    test_gate_wait(&pair.gate, 2);
-    f->workers = fed_workers_free(f->workers);
+    test_gate_wait(&pair.done, 2); /* the loop, too, has done with the jobs on our stack */
     assert_int_equal(atomic_load(&pair.n_here), 2);
+    f->workers = fed_workers_free(f->workers);
+    test_loop_call(&f->loop, no_more, NULL); /* it has left the gate */
     test_gate_deinit(&pair.gate);
+    test_gate_deinit(&pair.done);
     assert_int_equal(fed_workers_new(f->loop.loop, 0, &f->workers, NULL), 0);
 }
 

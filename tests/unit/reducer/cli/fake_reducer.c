@@ -121,8 +121,7 @@ static void write_down_locked(struct fake_reducer *fake,
                    is_form ? "(form)" : request->body);
 }
 
-/* libmicrohttpd's signature. */
-/* NOLINTNEXTLINE(readability-function-size) */
+/* NOLINTNEXTLINE(readability-function-size): libmicrohttpd's signature */
 static enum MHD_Result on_request(void *arg,
                                   struct MHD_Connection *connection,
                                   const char *url,

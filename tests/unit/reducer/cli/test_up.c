@@ -11,12 +11,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/base/file.h"
 #include "common/conf/conf.h"
+#include "reducer/cli/child.h"
 #include "reducer/cli/up.h"
 
 #define TRACE_SIZE 8192
@@ -87,12 +89,19 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
+    struct child remover = {.keep_fd = -1, .has_own_output = true};
+    struct child_words words = {0};
+    int status = 0;
 
     assert_int_equal(fclose(f->term.file), 0);
     free(f->printed);
-    (void)snprintf(command, sizeof(command), "rm -rf %s", f->folder);
-    return system(command); /* NOLINT: a test's own folder */
+    child_words_add(&words, "/bin/rm");
+    child_words_add(&words, "-rf");
+    child_words_add(&words, "%s", f->folder);
+    assert_int_equal(child_start(&remover, &words, 0, NULL), 0);
+    assert_int_equal(waitpid(remover.pid, &status, 0), remover.pid);
+    child_words_deinit(&words);
+    return status;
 }
 
 static int run(struct fixture *f, const char *session, struct fed_err *err)

@@ -59,6 +59,25 @@ static void test_the_silent_and_the_gone_are_not_waited_for(void **state)
     expect(f, CLOSED);
 }
 
+static void test_who_was_gone_before_the_link_has_time_to_come_back(void **state)
+{
+    struct fixture *f = *state;
+
+    open_round(f);
+    admitted(f, 1, "1/1", "ann");
+    admitted(f, 2, "1/1", "cay");
+    state_of(f, 1, "bob", FED_CLIENT_GONE);
+    link_closed(f, 1);
+    f->now_ms += 9 * SECOND;
+    hello_with(f, 3, "c1", "ann", "1/1 collecting ann");
+    pass_over(f);
+    tick(f, f->now_ms + 10 * SECOND - 1);
+    expect(f, "");
+    tick(f, f->now_ms + 1);
+    expect(f, "L3 close 1/1\n"
+              "L2 close 1/1\n");
+}
+
 static void test_refusals_answer_unless_they_are_of_another_round(void **state)
 {
     struct fixture *f = *state;
@@ -68,11 +87,12 @@ static void test_refusals_answer_unless_they_are_of_another_round(void **state)
     admitted(f, 1, "1/1", "bob");
     refused(f, 2, "1/1", "cay", FED_REFUSAL_LATE); /* of the round before */
     refused(f, 2, "1/1", "cay", FED_REFUSAL_OTHER_ROUND);
+    refused(f, 2, "1/1", "cay", FED_REFUSAL_NOT_ASKED);  /* before the plan that gave it to c2 */
     refused(f, 1, "1/1", "cay", FED_REFUSAL_NOT_FINITE); /* not cay's combiner */
     expect(f, "");
     refused(f, 2, "1/1", "cay", FED_REFUSAL_NOT_FINITE);
     expect(f, CLOSED);
-    assert_int_equal(federation_get_round(f->federation)->n_refused, 3);
+    assert_int_equal(federation_get_round(f->federation)->n_refused, 4);
 }
 
 static void test_a_forgery_answers_for_nobody(void **state)
@@ -97,8 +117,23 @@ static void test_a_combiner_in_its_grace_is_waited_for(void **state)
     open_round(f);
     admitted(f, 1, "1/1", "ann");
     admitted(f, 1, "1/1", "bob");
-    link_closed(f, 2); /* it may hold cay's update, or cay may come elsewhere */
+    link_closed(f, 2); /* it may hold cay's update; or cay looks for another combiner */
     tick(f, f->now_ms + 30 * SECOND - 1);
+    expect(f, "");
+    tick(f, f->now_ms + 1);
+    expect(f, "L1 close 1/1\n");
+}
+
+static void test_a_combiner_without_clients_to_wait_for_has_its_own_grace(void **state)
+{
+    struct fixture *f = *state;
+
+    open_round(f);
+    admitted(f, 2, "1/1", "cay");
+    admitted(f, 1, "1/1", "bob");
+    link_closed(f, 2);
+    admitted(f, 1, "1/1", "ann"); /* nobody is missing, but cay's update lies at c2 */
+    tick(f, f->now_ms + 15 * SECOND - 1);
     expect(f, "");
     tick(f, f->now_ms + 1);
     expect(f, "L1 close 1/1\n");
@@ -251,9 +286,11 @@ int main(void)
         TEST(test_closes_at_a_count),
         TEST(test_a_quorum_does_not_close),
         TEST(test_the_silent_and_the_gone_are_not_waited_for),
+        TEST(test_who_was_gone_before_the_link_has_time_to_come_back),
         TEST(test_refusals_answer_unless_they_are_of_another_round),
         TEST(test_a_forgery_answers_for_nobody),
         TEST(test_a_combiner_in_its_grace_is_waited_for),
+        TEST(test_a_combiner_without_clients_to_wait_for_has_its_own_grace),
         TEST(test_clients_of_a_restarted_combiner_are_waited_for),
         TEST(test_a_missing_partial_is_given_up),
         TEST(test_after_the_deadline_there_is_less_time),

@@ -156,6 +156,45 @@ static void test_form_filters(void **state)
     free(answer);
 }
 
+/* A list of many pages, and in a file: every row once, in order. */
+static void test_long_lists(void **state)
+{
+    struct fixture *fixture = *state;
+    struct reply reply;
+    const json_t *result;
+    char text[2001];
+
+    memset(text, 'x', 2000);
+    text[2000] = '\0';
+    for (int i = 0; i < 1000; i++) {
+        json_t *row;
+        char id[32];
+        (void)snprintf(id, sizeof(id), "row-%d", i);
+        row = json_pack("{s:s,s:s}", "status_id", id, "data", text);
+        assert_int_equal(store_insert(fixture->host.store, STORE_STATUSES, row, NULL), 0);
+        json_decref(row);
+    }
+    reply = call(fixture, "GET", "/api/v1/statuses/", NULL);
+    result = json_object_get(reply.json, "result");
+    assert_int_equal(json_array_size(result), 1000);
+    assert_int_equal(json_integer_value(json_object_get(reply.json, "count")), 1000);
+    for (int i = 0; i < 1000; i++) {
+        char id[32];
+        (void)snprintf(id, sizeof(id), "row-%d", 999 - i);
+        assert_string_equal(text_at(json_array_get(result, (size_t)i), "status_id"), id);
+    }
+    reply_deinit(&reply);
+    reply = call_with(fixture, "GET", "/api/v1/statuses/", "X-Limit: 700");
+    assert_int_equal(json_array_size(json_object_get(reply.json, "result")), 700);
+    reply_deinit(&reply);
+    reply = call_with(fixture, "GET", "/api/v1/statuses/", "X-Skip: 990");
+    assert_int_equal(json_array_size(json_object_get(reply.json, "result")), 10);
+    reply_deinit(&reply);
+    reply = call_with(fixture, "GET", "/api/v1/statuses/?data__ne=y", "X-Sort-Order: asc");
+    assert_int_equal(json_array_size(json_object_get(reply.json, "result")), 1000);
+    reply_deinit(&reply);
+}
+
 static void test_counts(void **state)
 {
     struct fixture *fixture = *state;
@@ -237,6 +276,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_filters_of_a_query, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_filters_of_a_body, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_form_filters, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_long_lists, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_counts, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_one_by_its_id, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_every_resource_has_the_set, fixture_set_up,
