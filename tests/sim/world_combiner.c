@@ -95,7 +95,6 @@ static void keep_upload(struct combiner *combiner, const char *update_id)
     upload = upload == NULL ? find_upload(combiner, "") : upload;
     if (upload == NULL) { /* the oldest that nobody claimed is swept */
         const size_t n = sizeof(combiner->disk.uploads) / sizeof(combiner->disk.uploads[0]);
-        upload = &combiner->disk.uploads[0];
         for (size_t i = 0; i + 1 < n; i++) {
             combiner->disk.uploads[i] = combiner->disk.uploads[i + 1];
         }
