@@ -81,6 +81,7 @@ int partition_parse(const char *text, struct partition_spec *ret_spec, struct fe
 /* Where piece i of n begins, so that sizes differ by at most one. */
 static size_t cut(size_t total, size_t i, size_t n)
 {
+    assert(n > 0);
     const size_t rest = total % n;
 
     return total / n * i + (i < rest ? i : rest);

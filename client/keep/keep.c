@@ -212,7 +212,7 @@ int keep_save_update(const struct keep *keep, struct agent_kept *kept, struct fe
 {
     char path[FED_PATH_SIZE];
     char name[FED_ID_SIZE + 8];
-    struct stat st;
+    struct stat st = {0};
     FED_CLEANUP(free_text_p) char *text = NULL;
     int rc = keep_format_path(keep, kept->update_id, path, err);
 

@@ -53,8 +53,8 @@ int fed_rpc_new(struct fed_loop *loop, struct fed_rpc **ret_rpc, struct fed_err 
     /* NOLINTBEGIN(concurrency-mt-unsafe): before gRPC starts its threads */
     (void)setenv("GRPC_DNS_RESOLVER", "native", 0);
     (void)setenv("GRPC_VERBOSITY", "NONE", 0);
-    /* NOLINTEND(concurrency-mt-unsafe) */
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+    /* NOLINTEND(concurrency-mt-unsafe) */
     rpc->loop = loop;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &old); /* gRPC's threads take no signals */
