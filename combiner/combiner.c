@@ -87,6 +87,7 @@ static int open_port(struct combiner *combiner, struct fed_err *err)
         .clients_max = (uint32_t)settings->clients_max,
         .rpc_memory_bytes = settings->rpc_memory_max,
         .uploads_max = (uint32_t)settings->uploads_max,
+        .upload_turns_max = (uint32_t)settings->upload_turns_max,
         .upload_size_max = settings->upload_size_max,
         .upload_idle_ms = settings->upload_idle_limit,
         .beat_pace_ms = settings->heartbeat_pace,

@@ -22,6 +22,7 @@ struct settings {
     uint64_t rpc_memory_max;
     uint64_t threads;
     uint64_t uploads_max;
+    uint64_t upload_turns_max;
     uint64_t upload_size_max;
     uint64_t upload_idle_limit;
     uint64_t staged_max;

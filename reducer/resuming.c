@@ -225,10 +225,16 @@ static int go_on(struct reducer *reducer, struct standing *standing, struct fed_
         fed_log(FED_LOG_INFO, "session", "resumed", "session=%s rounds_done=%u of=%u round=%s",
                 session.session_id, session.rounds_done, session.rounds_total,
                 round == NULL ? "none" : round->round_id);
-        rc = federation_resume(reducer->federation, &session, round,
-                               (const char(*)[FED_ID_SIZE])expected, n_expected, is_terminated,
-                               reducer_now_ms(reducer), err);
-        round = rc < 0 ? round : NULL; /* the core's now */
+        struct federation_standing found = {
+            .session = session,
+            .round = round,
+            .expected = (const char(*)[FED_ID_SIZE])expected,
+            .n_expected = n_expected,
+            .is_terminated = is_terminated,
+        };
+        rc = federation_resume(reducer->federation, &found, reducer_now_ms(reducer), err);
+        session = found.session; /* taken over, as the round, on success */
+        round = found.round;
         rc = rc < 0 ? rc : recall_validations(reducer, standing->session, err);
     }
     federation_session_deinit(&session);

@@ -173,8 +173,12 @@ int front_start(const struct front_config *config,
     fed_strmap_init(&front->streams);
     fed_strmap_init(&front->by_client);
     fed_strmap_init(&front->announced);
+    fed_strmap_init(&front->shares);
     fed_list_init(&front->uploads);
     fed_list_init(&front->beats);
+    fed_list_init(&front->line);
+    fed_list_init(&front->turns);
+    fed_timer_init(&front->turn_timer, svc_model_on_turn_timer, front);
     fed_timer_init(&front->upload_timer, svc_model_on_timer, front);
     fed_timer_init(&front->beat_timer, svc_connector_on_timer, front);
     rc = fed_rpc_server_new(parts->rpc, &server, front->methods, gather(front->methods), front,
@@ -228,10 +232,12 @@ struct front *front_free(struct front *front)
     if (front != NULL) {
         (void)fed_rpc_server_free(front->server);
         fed_timer_stop(&front->upload_timer);
+        fed_timer_stop(&front->turn_timer);
         fed_timer_stop(&front->beat_timer);
         fed_strmap_deinit(&front->streams);
         fed_strmap_deinit(&front->by_client);
         fed_strmap_deinit(&front->announced);
+        fed_strmap_deinit(&front->shares);
         free(front);
     }
     return NULL;

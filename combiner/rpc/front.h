@@ -35,6 +35,7 @@ struct front_config {
     uint32_t clients_max;
     uint64_t rpc_memory_bytes; /* gRPC's own buffers */
     uint32_t uploads_max;      /* under way at once */
+    uint32_t upload_turns_max; /* read from or written at once: a chunk in memory each */
     uint64_t upload_size_max;  /* bytes of one */
     uint64_t upload_idle_ms;   /* without a chunk for so long: ended */
     uint64_t beat_pace_ms;     /* a client that beats faster waits so long for its answer */

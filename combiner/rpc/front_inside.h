@@ -13,6 +13,7 @@
 #define FRONT_UNARY_MAX    (1U << 20) /* bytes of a message that is no chunk of a model */
 #define FRONT_ELEMENTS_MAX 256U       /* metrics, attributes, telemetries of one message */
 #define FRONT_METHODS_MAX  48U        /* rows of all services */
+#define FRONT_BEATS_MAX    4096U      /* heartbeats whose answer is held back */
 #define FRONT_KEY_SIZE     24         /* a number as a map's key */
 
 struct front {
@@ -30,6 +31,12 @@ struct front {
     struct fed_list uploads;     /* struct upload, longest idle first */
     size_t n_uploads;
     struct fed_timer upload_timer;
+    struct fed_list line;  /* struct upload, by `turn`: those that wait to be read from */
+    struct fed_list turns; /* struct upload, by `turn`: those that are read from or written */
+    size_t n_turns;
+    struct fed_strmap shares; /* connection → struct share, while it has uploads */
+    struct fed_timer turn_timer;
+    size_t n_beats;
     struct fed_list beats; /* struct beat: heartbeats whose answer is held back, by due_ms */
     struct fed_timer beat_timer;
 };
@@ -97,6 +104,7 @@ struct front_methods svc_health_methods(void);
 void svc_combiner_end_streams(struct front *front);
 void svc_connector_release_beats(struct front *front);
 void svc_model_on_timer(void *arg);
+void svc_model_on_turn_timer(void *arg);
 void svc_connector_on_timer(void *arg);
 
 #endif /* COMBINER_RPC_FRONT_INSIDE_H */

@@ -43,6 +43,7 @@ static void beat_closed(struct fed_rpc_call *call, const struct fed_rpc_end *end
 
     (void)call;
     (void)end;
+    beat->front->n_beats--;
     fed_link_remove(&beat->link);
     free(beat);
 }
@@ -90,12 +91,18 @@ void svc_connector_release_beats(struct front *front)
 /* Hold the answer back for the pace: always the same wait, so the list stays in order. */
 static void hold_beat(struct front *front, struct fed_rpc_call *call, uint64_t now_ms)
 {
-    struct beat *beat = front->is_draining ? NULL : calloc(1, sizeof(*beat));
+    struct beat *beat;
 
-    if (beat == NULL) {
+    if (front->is_draining) {
         answer_beat(call);
         return;
     }
+    beat = front->n_beats < FRONT_BEATS_MAX ? calloc(1, sizeof(*beat)) : NULL;
+    if (beat == NULL) {
+        front_fail(call, FED_E_LIMIT, "too many heartbeats");
+        return;
+    }
+    front->n_beats++;
     beat->front = front;
     beat->call = call;
     beat->due_ms = now_ms + front->config.beat_pace_ms;

@@ -4,6 +4,10 @@
  *               |                            |
  *               +--cancelled, idle, no room--+--> DISCARDING --> (gone)
  *
+ * Chunks cost memory while they come and are written: a few uploads have the turn at a time, the
+ * others wait in line, whose connection has taken least comes next, and who has the turn and brings
+ * nothing while others wait is ended.
+ *
  * An upload is its call's: interleaved ones of one id never mix. Its bytes go to a private file by
  * a worker, one chunk at a time (the next is read when the last is written: that is the
  * back-pressure), and appear under their id at the terminator, also when the caller has gone by
@@ -21,10 +25,11 @@
 #define DATA_FIELD_RESPONSE 1U     /* ModelResponse.data */
 #define PROGRESS_BYTES      16384U /* what an upload must bring on to count as alive */
 #define EVICT_AFTER_MS      1000U  /* idle for so long, an upload makes way for another */
+#define TURN_LIMIT_MS       3000U  /* for a chunk to come, while others wait for their turn */
 #define AHEAD               2U     /* chunks of a download given to gRPC at once */
 
 enum upload_phase {
-    UPLOAD_READING,
+    UPLOAD_READING,    /* in line for its turn, or waiting for a chunk */
     UPLOAD_WRITING,    /* a worker has it */
     UPLOAD_DISCARDING, /* a worker removes its file */
     UPLOAD_OVER,       /* nothing is left but the call's end */
@@ -35,6 +40,10 @@ struct upload {
     struct fed_rpc_call *call; /* NULL: it has gone */
     enum upload_phase phase;
     struct fed_link link; /* in front->uploads */
+    struct fed_link turn; /* in front->turns while it has the turn, in front->line before */
+    bool has_turn;
+    uint64_t turn_ms;    /* since when */
+    struct share *share; /* of its connection */
     uint64_t progress_ms;
     uint64_t progress_bytes; /* size_bytes at that time */
     struct spool_upload upload;
@@ -60,6 +69,106 @@ static void start_timer(struct front *front)
     }
 }
 
+/* -- turns ------------------------------------------------------------------------------------- */
+
+/* The uploads of one connection: what they have now, and how often one had the turn in vain. */
+struct share {
+    uint64_t connection;
+    unsigned n_uploads;
+    unsigned n_turns;
+    unsigned n_stalls;
+};
+
+static struct share *join_share(struct front *front, uint64_t connection)
+{
+    struct share *share;
+    char key[FRONT_KEY_SIZE];
+
+    front_key(connection, key);
+    share = fed_strmap_find(&front->shares, key);
+    if (share == NULL) {
+        share = calloc(1, sizeof(*share));
+        if (share == NULL || fed_strmap_put(&front->shares, key, share, NULL, NULL) < 0) {
+            free(share);
+            return NULL;
+        }
+        share->connection = connection;
+    }
+    share->n_uploads++;
+    return share;
+}
+
+static void leave_share(struct front *front, struct share *share)
+{
+    char key[FRONT_KEY_SIZE];
+
+    share->n_uploads--;
+    if (share->n_uploads == 0) {
+        front_key(share->connection, key);
+        (void)fed_strmap_take(&front->shares, key);
+        free(share);
+    }
+}
+
+/* Of those in line the first whose connection has taken least: turns it has, and had in vain. */
+static struct upload *next_in_line(struct front *front)
+{
+    struct upload *next = NULL;
+
+    fed_list_for_each (link, &front->line) {
+        struct upload *upload = FED_CONTAINER_OF(link, struct upload, turn);
+        if (next == NULL || upload->share->n_turns + upload->share->n_stalls <
+                                next->share->n_turns + next->share->n_stalls) {
+            next = upload;
+        }
+    }
+    return next;
+}
+
+static void start_turn_timer(struct front *front)
+{
+    if (!fed_list_is_empty(&front->line) && !fed_list_is_empty(&front->turns)) {
+        const struct upload *first = FED_CONTAINER_OF(front->turns.head.next, struct upload, turn);
+        fed_timer_start(front->parts.loop, &front->turn_timer, first->turn_ms + TURN_LIMIT_MS);
+    }
+}
+
+static void give_turns(struct front *front)
+{
+    struct upload *upload;
+
+    while (front->n_turns < front->config.upload_turns_max &&
+           (upload = next_in_line(front)) != NULL) {
+        fed_link_remove(&upload->turn);
+        fed_list_add(&front->turns, &upload->turn);
+        upload->has_turn = true;
+        upload->share->n_turns++;
+        upload->turn_ms = fed_loop_now_ms(front->parts.loop);
+        front->n_turns++;
+        fed_rpc_call_read(upload->call);
+    }
+    start_turn_timer(front);
+}
+
+/* Read the next chunk when it is its turn. */
+static void ask_turn(struct upload *upload)
+{
+    fed_list_add(&upload->front->line, &upload->turn);
+    give_turns(upload->front);
+}
+
+/* It has no chunk in memory any more, and waits for none. */
+static void end_turn(struct upload *upload)
+{
+    fed_link_remove(&upload->turn);
+    if (upload->has_turn) {
+        upload->has_turn = false;
+        upload->share->n_turns--;
+        upload->front->n_turns--;
+        give_turns(upload->front);
+    }
+}
+
 /* It counts no more. */
 static void leave(struct upload *upload)
 {
@@ -67,6 +176,7 @@ static void leave(struct upload *upload)
 
     staging_release(front->parts.staging, upload->reserved);
     upload->reserved = 0;
+    end_turn(upload);
     if (fed_link_is_linked(&upload->link)) {
         fed_link_remove(&upload->link);
         front->n_uploads--;
@@ -77,6 +187,7 @@ static void leave(struct upload *upload)
 static void look_over(struct upload *upload)
 {
     if (upload->phase == UPLOAD_OVER && upload->call == NULL) {
+        leave_share(upload->front, upload->share);
         free(upload);
     }
 }
@@ -101,6 +212,7 @@ static void after_discard(void *arg)
 static void discard(struct upload *upload)
 {
     upload->phase = UPLOAD_DISCARDING;
+    end_turn(upload);
     fed_job_init(&upload->job, do_discard, after_discard, upload);
     fed_workers_submit(upload->front->parts.workers, NULL, &upload->job);
 }
@@ -198,7 +310,8 @@ static void after_write(void *arg)
         discard(upload);
     } else {
         note_progress(upload);
-        fed_rpc_call_read(upload->call);
+        end_turn(upload);
+        ask_turn(upload);
     }
 }
 
@@ -255,7 +368,8 @@ static void swallow(struct upload *upload)
         respond(upload, FEDN__MODEL_STATUS__OK, "Got model successfully.");
         discard(upload);
     } else {
-        fed_rpc_call_read(upload->call);
+        end_turn(upload);
+        ask_turn(upload);
     }
 }
 
@@ -363,6 +477,28 @@ void svc_model_on_timer(void *arg)
     start_timer(front);
 }
 
+void svc_model_on_turn_timer(void *arg)
+{
+    struct front *front = arg;
+    const uint64_t now_ms = fed_loop_now_ms(front->parts.loop);
+
+    fed_list_for_each (link, &front->turns) {
+        struct upload *upload = FED_CONTAINER_OF(link, struct upload, turn);
+        if (fed_list_is_empty(&front->line) || now_ms < upload->turn_ms + TURN_LIMIT_MS) {
+            break;
+        }
+        if (upload->phase == UPLOAD_READING) {
+            upload->share->n_stalls++;
+            put_off(upload, FED_E_TIMEOUT, "too slow: others wait");
+            break; /* the lists have changed: the timer comes again */
+        }
+        upload->turn_ms = now_ms; /* a worker has it */
+        fed_link_remove(&upload->turn);
+        fed_list_add(&front->turns, &upload->turn);
+    }
+    start_turn_timer(front);
+}
+
 static void upload(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
 {
     struct front *front = arg;
@@ -374,7 +510,11 @@ static void upload(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
         return;
     }
     upload = calloc(1, sizeof(*upload));
-    if (upload == NULL) {
+    if (upload != NULL) {
+        upload->share = join_share(front, fed_rpc_call_connection(call));
+    }
+    if (upload == NULL || upload->share == NULL) {
+        free(upload);
         front_fail(call, FED_E_NOMEM, "out of memory");
         return;
     }
@@ -388,7 +528,7 @@ static void upload(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
         start_timer(front);
     }
     fed_rpc_call_set(call, &upload_ops, upload);
-    fed_rpc_call_read(call);
+    ask_turn(upload);
 }
 
 /* -- Download ---------------------------------------------------------------------------------- */

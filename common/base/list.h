@@ -73,8 +73,10 @@ static inline struct fed_link *fed_list_take(struct fed_list *list)
 }
 
 /* The body may remove the current link (not others). */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a declarator cannot stand in parentheses. */
 #define fed_list_for_each(it, list)                                                           \
     for (struct fed_link *it = (list)->head.next, *it##_next = it->next; it != &(list)->head; \
          it = it##_next, it##_next = it->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif /* FED_COMMON_BASE_LIST_H */

@@ -487,8 +487,9 @@ static void print_help(const struct fed_conf_spec *spec)
     for (size_t i = 0; i < spec->n_items; i++) {
         const struct fed_conf_item *item = &spec->items[i];
         char flag[NAME_SIZE];
-        (void)snprintf(flag, sizeof(flag), "%s%s%s", item->key, item->is_secret ? "" : " ",
-                       item->is_secret ? "" : item->argument);
+        const char *argument = item->is_secret || item->argument == NULL ? "" : item->argument;
+        (void)snprintf(flag, sizeof(flag), "%s%s%s", item->key, argument[0] == '\0' ? "" : " ",
+                       argument);
         for (char *p = flag; *p != '\0' && *p != ' '; p++) {
             *p = *p == '_' ? '-' : *p;
         }

@@ -436,6 +436,10 @@ static void fill_args(struct rpc_args *args,
     rpc_args_init(args);
     rpc_args_int(args, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, config->message_size_max);
     rpc_args_int(args, GRPC_ARG_ALLOW_REUSEPORT, 0);
+    /* A stream that nobody reads holds 64 KiB, not the megabytes that probing would allow it: else
+     * a few stalled peers use up the quota, and gRPC ends other people's calls to get memory back.
+     */
+    rpc_args_int(args, GRPC_ARG_HTTP2_BDP_PROBE, 0);
     /* What is compressed is refused (rpc_message.c), not inflated first: that has no bound. */
     rpc_args_int(args, GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
     rpc_args_int(args, GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);

@@ -253,22 +253,19 @@ static int expect_clients(struct federation *fed,
 }
 
 int federation_resume(struct federation *fed,
-                      struct federation_session *session,
-                      struct round *round,
-                      const char (*expected)[FED_ID_SIZE],
-                      size_t n_expected,
-                      bool is_terminated,
+                      struct federation_standing *standing,
                       uint64_t now_ms,
                       struct fed_err *err)
 {
-    const int rc = expect_clients(fed, expected, n_expected, err);
+    const int rc = expect_clients(fed, standing->expected, standing->n_expected, err);
+    struct round *round = standing->round;
 
     assert(fed->state == FEDERATION_IDLE);
     if (rc < 0) {
         return rc;
     }
-    take_session(fed, session);
-    fed->is_terminated = is_terminated;
+    take_session(fed, &standing->session);
+    fed->is_terminated = standing->is_terminated;
     if (fed->session.base_round_id[0] != '\0' && fed->session.is_validating) {
         fed_id_copy(fed->validation.model_id, fed->session.base_model_id);
         memcpy(fed->validation.round_id, fed->session.base_round_id, FED_ROUND_ID_SIZE);
@@ -280,6 +277,7 @@ int federation_resume(struct federation *fed,
         return 0;
     }
     fed->round = round;
+    standing->round = NULL;
     fed->is_recorded = false;
     fed->restarted_ms = now_ms;
     for (size_t i = 0; i < round->n_parts; i++) {

@@ -148,16 +148,20 @@ void federation_start(struct federation *federation,
                       uint64_t token,
                       uint64_t now_ms);
 
-/* Go on after a restart: the session's row says Started. `round` is its open round (PLANNED row;
- * its deadline_ms set by the caller; taken over) or NULL; `expected` the clients of its last round,
- * sorted, waited for before the next plan. `is_terminated`: the session was being stopped at once.
- */
+/* What the rows say of a session that was running when the reducer went. */
+struct federation_standing {
+    struct federation_session session; /* its row says Started; taken over */
+    struct round *round; /* its open round (PLANNED row, deadline_ms set by the caller), or NULL;
+                          * taken over on success */
+    const char (*expected)[FED_ID_SIZE]; /* (n_expected,) the clients of its last round, sorted:
+                                          * waited for before the next plan */
+    size_t n_expected;
+    bool is_terminated; /* it was being stopped at once */
+};
+
+/* Go on after a restart. Fails with FED_E_NOMEM. */
 FED_NODISCARD int federation_resume(struct federation *federation,
-                                    struct federation_session *session,
-                                    struct round *round,
-                                    const char (*expected)[FED_ID_SIZE],
-                                    size_t n_expected,
-                                    bool is_terminated,
+                                    struct federation_standing *standing,
                                     uint64_t now_ms,
                                     struct fed_err *err);
 

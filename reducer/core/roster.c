@@ -228,6 +228,7 @@ int roster_hello(struct roster *roster,
     memcpy(combiner->version, hello->version, sizeof(combiner->version));
     combiner->clients_max = hello->clients_max;
     combiner->link = link;
+    combiner->linked_ms = now_ms;
     roster->hello_count++;
     for (size_t i = 0; i < hello->n_clients && rc == 0; i++) {
         rc = hear_client(roster, combiner, &hello->clients[i], false, now_ms, err);

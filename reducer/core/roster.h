@@ -32,6 +32,7 @@ struct roster_combiner {
     char version[FED_LINK_TEXT_SIZE];
     uint64_t link;          /* the link's number; 0 while it is down */
     uint64_t down_since_ms; /* valid while down */
+    uint64_t linked_ms;     /* when its present, or last, link came */
     uint64_t reboot_ms;     /* when it last came back as another process; 0: never */
     uint32_t clients_max;
     uint32_t n_attached;

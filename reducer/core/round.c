@@ -238,7 +238,9 @@ static uint64_t patience_ends(const struct round_part *part,
     if (client->phase == FED_CLIENT_SILENT) {
         return later(until, client->away_since_ms);
     }
-    return later(until, client->away_since_ms + patience->heartbeat_limit_ms);
+    /* While its combiner had no link, nobody was sent there, and it could not come back. */
+    return later(until,
+                 later(client->away_since_ms, combiner->linked_ms) + patience->heartbeat_limit_ms);
 }
 
 bool round_awaits_client(const struct round *round,

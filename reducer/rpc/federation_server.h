@@ -18,12 +18,13 @@
 #include "common/sync/workers.h"
 #include "reducer/blob/blob.h"
 
-#define FEDERATION_LINKS_MAX   512U
-#define FEDERATION_PUTS_MAX    256U
-#define FEDERATION_GETS_MAX    512U
-#define FEDERATION_HELLO_MS    10000U /* a link without a whole Hello is closed after that */
-#define FEDERATION_PUT_IDLE_MS 30000U /* a partial sum that does not move is given up after that \
-                                       */
+#define FEDERATION_LINKS_MAX 512U
+#define FEDERATION_PUTS_MAX  256U
+#define FEDERATION_GETS_MAX  512U
+#define FEDERATION_HELLO_MS  10000U /* a link without a whole Hello is closed after that */
+#define FEDERATION_PUT_IDLE_MS                                        \
+    30000U /* a partial sum that does not move is given up after that \
+            */
 
 /* What the owner decides. All on the loop. */
 struct federation_server_ops {

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "reducer/rpc/federation_inside.h"
 
@@ -38,8 +39,10 @@ struct partial_put {
     uint64_t received;
     uint64_t due_ms;
     struct fed_job job;
-    bool is_busy;          /* a job is on a worker; what follows is the job's then */
-    struct fed_rpc_in *in; /* owned: the chunk that is being written */
+    bool is_busy;            /* a job is on a worker; what follows is the job's then */
+    struct fed_rpc_in *in;   /* owned: the chunk that is being written */
+    struct fed_rpc_in *next; /* owned: what came meanwhile; NULL with has_next: the end */
+    bool has_next;
     struct fed_view data;
     char path[FED_PATH_SIZE];
     int fd;
@@ -53,6 +56,7 @@ static void free_put(struct partial_put *put)
     fed_link_remove(&put->link);
     put->server->n_puts--;
     (void)fed_rpc_in_free(put->in);
+    (void)fed_rpc_in_free(put->next);
     if (put->fd >= 0) {
         (void)close(put->fd);
     }
@@ -65,10 +69,11 @@ static void free_put(struct partial_put *put)
 
 static void answer(struct partial_put *put, enum fed_verdict verdict, const char *detail)
 {
-    Confed__V1__PartialAck ack = CONFED__V1__PARTIAL_ACK__INIT;
+    Confed__V1__PartialAck ack;
     char text[FED_LINK_DETAIL_SIZE];
 
     (void)snprintf(text, sizeof(text), "%s", detail);
+    confed__v1__partial_ack__init(&ack);
     ack.verdict = (Confed__V1__PartialVerdict)verdict;
     ack.detail = text;
     put->state = PUT_ANSWERED;
@@ -119,6 +124,23 @@ static void write_chunk(void *arg)
     }
 }
 
+static void hear(struct partial_put *put, struct fed_rpc_in *in);
+
+static void go_on(struct partial_put *put)
+{
+    if (put->rc < 0) {
+        fed_log(FED_LOG_ERROR, "partial", "not_kept", "combiner=%s why=\"%s\"", put->combiner_id,
+                put->err.msg);
+        refuse(put, FED_RPC_UNAVAILABLE, put->err.msg);
+        return;
+    }
+    put->received += put->data.size;
+    if (put->has_next) {
+        put->has_next = false;
+        hear(put, FED_TAKE(put->next));
+    }
+}
+
 static void on_written(void *arg)
 {
     struct partial_put *put = arg;
@@ -126,14 +148,7 @@ static void on_written(void *arg)
 
     put->in = fed_rpc_in_free(put->in);
     if (settle(put)) {
-        if (put->rc < 0) {
-            fed_log(FED_LOG_ERROR, "partial", "not_kept", "combiner=%s why=\"%s\"",
-                    put->combiner_id, put->err.msg);
-            refuse(put, FED_RPC_UNAVAILABLE, put->err.msg);
-        } else {
-            put->received += put->data.size;
-            fed_rpc_call_read(put->call);
-        }
+        go_on(put);
     }
     federation_server_job_end(server);
 }
@@ -208,6 +223,7 @@ static void take_chunk(struct partial_put *put, struct fed_rpc_in *in)
     } else {
         put->in = in;
         run(put, write_chunk, on_written);
+        fed_rpc_call_read(put->call); /* the next one comes while this one is written */
     }
 }
 
@@ -264,12 +280,8 @@ static void on_checked(void *arg)
 /* -- the call -----------------------------------------------------------------------------------
  */
 
-static void on_message(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
+static void hear(struct partial_put *put, struct fed_rpc_in *in)
 {
-    struct partial_put *put = arg;
-
-    (void)call;
-    put->due_ms = fed_loop_now_ms(put->server->config.loop) + FEDERATION_PUT_IDLE_MS;
     if (put->state == PUT_ANSWERED) {
         (void)fed_rpc_in_free(in);
     } else if (in != NULL) {
@@ -279,6 +291,20 @@ static void on_message(struct fed_rpc_call *call, struct fed_rpc_in *in, void *a
         run(put, check, on_checked);
     } else {
         refuse(put, FED_RPC_INVALID_ARGUMENT, "the partial sum is not complete");
+    }
+}
+
+static void on_message(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
+{
+    struct partial_put *put = arg;
+
+    (void)call;
+    put->due_ms = fed_loop_now_ms(put->server->config.loop) + FEDERATION_PUT_IDLE_MS;
+    if (put->is_busy) {
+        put->next = in; /* nothing more is read before it is heard */
+        put->has_next = true;
+    } else {
+        hear(put, in);
     }
 }
 

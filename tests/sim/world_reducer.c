@@ -594,6 +594,7 @@ static void resume(struct reducer *reducer)
     const uint64_t now_ms = reducer->proc.world->sim.now_ms;
     const uint64_t timeout_ms = reducer->proc.world->settings.round_timeout_ms;
     struct federation_session session;
+    struct federation_standing standing;
     struct round *round = NULL;
     char(*expected)[FED_ID_SIZE] = calloc(WORLD_CLIENTS_MAX, FED_ID_SIZE);
     size_t n_expected = 0;
@@ -618,8 +619,14 @@ static void resume(struct reducer *reducer)
     for (size_t i = 0; row != NULL && i < row->n_clients; i++) {
         fed_id_copy(expected[n_expected++], row->clients[i].client_id);
     }
-    assert(federation_resume(reducer->core, &session, round, (const char(*)[FED_ID_SIZE])expected,
-                             n_expected, reducer->disk.is_terminated, now_ms, NULL) == 0);
+    standing = (struct federation_standing){
+        .session = session,
+        .round = round,
+        .expected = (const char(*)[FED_ID_SIZE])expected,
+        .n_expected = n_expected,
+        .is_terminated = reducer->disk.is_terminated,
+    };
+    assert(federation_resume(reducer->core, &standing, now_ms, NULL) == 0);
     free(expected);
 }
 

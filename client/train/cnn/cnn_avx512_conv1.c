@@ -7,14 +7,9 @@ enum {
     TABLE_COLUMN = 5 * LANES, /* floats of one window's table */
 };
 
-/* Two windows side by side: the sums of 2 rows of 4 pixels, 32 channels each. */
+/* Two windows side by side: add up the sums of 2 rows of 4 pixels, 32 channels each. */
 AVX512_INLINE void sum_windows(const float *w, const float *pixels, __m512 sums[8][2])
 {
-#pragma GCC unroll 8
-    for (size_t i = 0; i < 8; i++) {
-        sums[i][0] = zero16();
-        sums[i][1] = zero16();
-    }
     for (size_t kh = 0; kh < 5; kh++, pixels += IMAGE_ROW) {
 #pragma GCC unroll 5
         for (size_t kw = 0; kw < 5; kw++, w += CNN_CH1) {
@@ -32,6 +27,29 @@ AVX512_INLINE void sum_windows(const float *w, const float *pixels, __m512 sums[
     }
 }
 
+/* All that two windows side by side see: 6 rows of 8 pixels. Some half of an image of MNIST is
+ * black. */
+AVX512_INLINE bool is_black(const float *pixels)
+{
+    __m256i any = _mm256_loadu_si256((const __m256i_u *)pixels);
+
+#pragma GCC unroll 5
+    for (size_t i = 1; i < 6; i++) {
+        any = _mm256_or_si256(any, _mm256_loadu_si256((const __m256i_u *)(pixels + i * IMAGE_ROW)));
+    }
+    return _mm256_testz_si256(any, any) != 0;
+}
+
+/* The sums of a black pair are zero without being summed. */
+AVX512_INLINE void clear_windows(__m512 sums[8][2])
+{
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) {
+        sums[i][0] = zero16();
+        sums[i][1] = zero16();
+    }
+}
+
 void avx512_conv1_forward(const struct avx512 *net,
                           const float *image,
                           float *ret_map,
@@ -40,10 +58,14 @@ void avx512_conv1_forward(const struct avx512 *net,
     for (size_t place = 0; place < CNN_POOL1; place += 2) {
         const size_t row = place / 14;
         const size_t column = place % 14;
+        const float *pixels = image + 2 * row * IMAGE_ROW + 2 * column;
         float *map = ret_map + (row + 2) * MAP_ROW + (column + 2) * LANES;
         __m512 sums[8][2];
 
-        sum_windows(net->w1, image + 2 * row * IMAGE_ROW + 2 * column, sums);
+        clear_windows(sums);
+        if (!is_black(pixels)) {
+            sum_windows(net->w1, pixels, sums);
+        }
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
             const size_t window = i / 2;
@@ -60,12 +82,19 @@ void avx512_conv1_forward(const struct avx512 *net,
 }
 
 /* Of one row of windows: for each window and kernel row, the 8 pixels of that row and of the next,
- * so that a winner's pixel is one of 16 and a look-up within a register finds it. */
-static void fill_table(float *table, const float *pixels)
+ * so that a winner's pixel is one of 16 and a look-up within a register finds it. Returns a mask of
+ * the windows that are black, and their neighbours to the right: they have no such table. */
+static uint32_t fill_table(float *table, const float *pixels)
 {
+    uint32_t black = 0;
+
     for (size_t column = 0; column < 14; column++, pixels += 2) {
         __m256 above = _mm256_loadu_ps(pixels);
 
+        if (is_black(pixels)) {
+            black |= 1U << column;
+            continue;
+        }
 #pragma GCC unroll 5
         for (size_t kh = 0; kh < 5; kh++) {
             const __m256 below = _mm256_loadu_ps(pixels + (kh + 1) * IMAGE_ROW);
@@ -75,10 +104,12 @@ static void fill_table(float *table, const float *pixels)
             above = below;
         }
     }
+    return black;
 }
 
 /* Lane = channel: each finds its winner's pixel in the table, tap by tap. */
-static void add_row(const float *table, const float *grads, const uint8_t *won, float *w1_grad)
+static void
+add_row(const float *table, uint32_t black, const float *grads, const uint8_t *won, float *w1_grad)
 {
     __m512 sums[CNN_TAPS + 1];
 
@@ -93,6 +124,9 @@ static void add_row(const float *table, const float *grads, const uint8_t *won, 
         const __m512 grad = _mm512_maskz_load_ps(has_winner, grads + column * CNN_CH1);
 
         sums[CNN_TAPS] = add16(sums[CNN_TAPS], grad);
+        if ((black >> column & 1) != 0) {
+            continue;
+        }
 #pragma GCC unroll 5
         for (size_t kw = 0; kw < 5; kw++) {
 #pragma GCC unroll 5
@@ -113,11 +147,11 @@ static void add_row(const float *table, const float *grads, const uint8_t *won, 
 void avx512_conv1_backward(struct avx512 *net, const float *image, const uint8_t *won)
 {
     for (size_t row = 0; row < 14; row++) {
-        fill_table(net->table, image + 2 * row * IMAGE_ROW);
+        const uint32_t black = fill_table(net->table, image + 2 * row * IMAGE_ROW);
         for (size_t half = 0; half < 2; half++) {
             const size_t at = row * 14 * CNN_CH1 + half * LANES;
 
-            add_row(net->table, net->map_grad + at, won + at, net->w1_grad + half * W1_GRAD);
+            add_row(net->table, black, net->map_grad + at, won + at, net->w1_grad + half * W1_GRAD);
         }
     }
 }

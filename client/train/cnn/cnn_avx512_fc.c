@@ -248,6 +248,7 @@ AVX512_INLINE void update_row(const struct avx512 *net,
 
 #pragma GCC unroll 8
     for (size_t i = 0; i < VECTORS; i++) {
+        _mm_prefetch(row - net->ahead + i * LANES, _MM_HINT_T1);
         old[i] = load16(row + i * LANES);
         new[i] = old[i];
     }
@@ -362,6 +363,7 @@ void avx512_fc1_backward(struct avx512 *net, size_t n, float lr)
     for (size_t place = CNN_POOL2; place-- > 0;) {
         float *block = net->w3 + place * PLACE_BLOCK;
 
+        net->ahead = place > 0 ? PLACE_BLOCK : 0;
         turn_activations(net, place, n, lr);
         if (n <= SMALL_BATCH) {
             update_rows_small(net, n, block);

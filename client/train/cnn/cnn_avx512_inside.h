@@ -88,6 +88,7 @@ struct avx512 {
     /* fc1's backward pass, one place: 64 channels by the batch */
     uint64_t active[CNN_CH2][GROUPS_MAX]; /* images in which the channel is positive */
     int32_t n_active[CNN_CH2];
+    size_t ahead;  /* floats from a row back to its like in the next place, to fetch that */
     float *scaled; /* (64, ROWS) -lr * activation; owned, as all pointers here */
     float *dots;   /* (64, ROWS) gradient of the active ones, one after the other */
     __m512 *parts; /* (ROWS,) sums of one row's dots before they are summed across lanes */

@@ -157,7 +157,7 @@ static const struct fed_rpc_call_ops put_ops = {on_put_message, NULL, on_call_cl
 
 static void put_partial(struct fake_combiner *fake)
 {
-    Confed__V1__PartialChunk chunk = CONFED__V1__PARTIAL_CHUNK__INIT;
+    Confed__V1__PartialChunk chunk;
     struct fed_rpc_call *call = NULL;
     struct fed_buf bytes;
     char path[400];
@@ -175,6 +175,7 @@ static void put_partial(struct fake_combiner *fake)
         fake->is_corrupting = false;
         bytes.data[bytes.size - FED_SHA256_SIZE - 1] ^= 1U;
     }
+    confed__v1__partial_chunk__init(&chunk);
     chunk.round_id = fake->plan.round_id;
     chunk.combiner_id = fake->id;
     chunk.plan_seq = fake->plan.plan_seq;
@@ -225,9 +226,10 @@ static const struct fed_rpc_call_ops get_ops = {on_get_message, NULL, on_get_clo
 
 void fake_get_model(struct fake_combiner *fake)
 {
-    Confed__V1__ModelGet wanted = CONFED__V1__MODEL_GET__INIT;
+    Confed__V1__ModelGet wanted;
     struct fed_rpc_call *call = NULL;
 
+    confed__v1__model_get__init(&wanted);
     wanted.model_id = fake->plan.base_model_id;
     (void)pthread_mutex_lock(&fake->lock);
     fake->counters.model_bytes = 0;

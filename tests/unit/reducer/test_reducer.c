@@ -694,6 +694,28 @@ static void gives_way_to_another_reducer(void **state)
     fake_stop(&fix->fake);
 }
 
+static void lets_the_newest_link_win(void **state)
+{
+    struct fixture *fix = *state;
+    struct fake_combiner again = {0};
+
+    open_reducer(fix);
+    put_seed(fix);
+    put_session(fix, 30);
+    begin_reducer(fix);
+    attach(fix);
+    fake_start(&again, "combiner-1", reducer_get_rpc_port(fix->reducer), fix->folder);
+    fake_await(&again, is_welcome);
+    fake_await(&fix->fake, is_cut);
+    start_well(fix, 1);
+    fake_await(&again, has_one_round);
+    assert_int_equal(fake_look(&fix->fake).n_plans, 0);
+    json_decref(await_live(fix, is_idle));
+    fake_stop(&again);
+    fake_stop(&fix->fake);
+    end_reducer(fix);
+}
+
 static void keeps_who_is_there(void **state)
 {
     struct fixture *fix = *state;
@@ -736,6 +758,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(fails_a_round_without_quorum, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stops_a_session_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gives_way_to_another_reducer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lets_the_newest_link_win, set_up, tear_down),
         cmocka_unit_test_setup_teardown(keeps_who_is_there, set_up, tear_down),
     };
 

@@ -320,7 +320,7 @@ static void test_who_does_not_read_is_not_sent_to(void **state)
     test_loop_call(&f->loop, start_push, &stream);
     test_gate_wait(&f->answered, 1); /* by its deadline */
     assert_int_equal(f->code, FED_RPC_DEADLINE_EXCEEDED);
-    assert_in_range(stream.n_sent, 1, 300); /* of 64 MB at most 19 */
+    assert_in_range(stream.n_sent, 0, 4); /* the window holds one chunk, or not even that */
 }
 
 static void fill_queue(void *arg)

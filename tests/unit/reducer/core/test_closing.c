@@ -59,6 +59,25 @@ static void test_the_silent_and_the_gone_are_not_waited_for(void **state)
     expect(f, CLOSED);
 }
 
+static void test_who_was_gone_before_the_link_has_time_to_come_back(void **state)
+{
+    struct fixture *f = *state;
+
+    open_round(f);
+    admitted(f, 1, "1/1", "ann");
+    admitted(f, 2, "1/1", "cay");
+    state_of(f, 1, "bob", FED_CLIENT_GONE);
+    link_closed(f, 1);
+    f->now_ms += 9 * SECOND;
+    hello_with(f, 3, "c1", "ann", "1/1 collecting ann");
+    pass_over(f);
+    tick(f, f->now_ms + 10 * SECOND - 1);
+    expect(f, "");
+    tick(f, f->now_ms + 1);
+    expect(f, "L3 close 1/1\n"
+              "L2 close 1/1\n");
+}
+
 static void test_refusals_answer_unless_they_are_of_another_round(void **state)
 {
     struct fixture *f = *state;
@@ -267,6 +286,7 @@ int main(void)
         TEST(test_closes_at_a_count),
         TEST(test_a_quorum_does_not_close),
         TEST(test_the_silent_and_the_gone_are_not_waited_for),
+        TEST(test_who_was_gone_before_the_link_has_time_to_come_back),
         TEST(test_refusals_answer_unless_they_are_of_another_round),
         TEST(test_a_forgery_answers_for_nobody),
         TEST(test_a_combiner_in_its_grace_is_waited_for),

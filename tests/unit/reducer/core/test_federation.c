@@ -287,14 +287,18 @@ static struct round *stored_round(struct fixture *f, bool is_c2_fenced)
     return round;
 }
 
+static void resume_as(struct fixture *f, struct federation_standing *standing)
+{
+    assert_int_equal(federation_resume(f->federation, standing, f->now_ms, NULL), 0);
+}
+
 static void resume(struct fixture *f, struct round *round)
 {
     static const char expected[][FED_ID_SIZE] = {"ann", "bob", "cay"};
-    struct federation_session session;
+    struct federation_standing standing = {.round = round, .expected = expected, .n_expected = 3};
 
-    make_session(f, &session);
-    assert_int_equal(
-        federation_resume(f->federation, &session, round, expected, 3, false, f->now_ms, NULL), 0);
+    make_session(f, &standing.session);
+    resume_as(f, &standing);
 }
 
 static void test_resume_before_the_planned_row(void **state)
@@ -404,12 +408,10 @@ static void test_resume_with_a_fenced_part(void **state)
 static void test_resume_of_a_session_that_was_being_stopped(void **state)
 {
     struct fixture *f = *state;
-    struct federation_session session;
+    struct federation_standing standing = {.round = stored_round(f, false), .is_terminated = true};
 
-    make_session(f, &session);
-    assert_int_equal(federation_resume(f->federation, &session, stored_round(f, false), NULL, 0,
-                                       true, f->now_ms, NULL),
-                     0);
+    make_session(f, &standing.session);
+    resume_as(f, &standing);
     pass_over(f);
     done(f);
     expect(f, "store round 1 cancelled c1:1 c2:1, the session was stopped\n");
@@ -418,13 +420,12 @@ static void test_resume_of_a_session_that_was_being_stopped(void **state)
 static void test_resume_asks_for_the_validation_again(void **state)
 {
     struct fixture *f = *state;
-    struct federation_session session;
+    struct federation_standing standing = {0};
 
     f->is_validating = true;
-    make_session(f, &session);
-    (void)snprintf(session.base_round_id, sizeof(session.base_round_id), "7");
-    assert_int_equal(
-        federation_resume(f->federation, &session, NULL, NULL, 0, false, f->now_ms, NULL), 0);
+    make_session(f, &standing.session);
+    (void)snprintf(standing.session.base_round_id, FED_ROUND_ID_SIZE, "7");
+    resume_as(f, &standing);
     loaded(f, "m0");
     pass_over(f);
     hello(f, 1, "c1", "ann");
