@@ -440,6 +440,8 @@ static void fill_args(struct rpc_args *args,
      * a few stalled peers use up the quota, and gRPC ends other people's calls to get memory back.
      */
     rpc_args_int(args, GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    /* What is compressed is refused (rpc_message.c), not inflated first: that has no bound. */
+    rpc_args_int(args, GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
     rpc_args_int(args, GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
     rpc_args_int(args, GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 100);
     rpc_args_int(args, GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);

@@ -143,6 +143,9 @@ int rest_request_json(struct rest_request *request,
 {
     json_error_t error;
 
+    if (request->has_form && request->has_body) {
+        return fed_err_set(err, FED_E_INVALID, "the body must be a JSON object, not a form");
+    }
     if (request->json == NULL && request->body.size == 0 && is_optional) {
         request->json = json_object();
     } else if (request->json == NULL) {

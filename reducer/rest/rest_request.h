@@ -116,6 +116,7 @@ struct rest_request {
     struct rest_texts query;
     struct rest_texts form;
     bool has_form;
+    bool has_body;       /* some of it has come */
     struct fed_buf body; /* where it is no form */
     json_t *json;        /* the body, once rest_request_json() was asked for it */
     struct rest_upload upload;

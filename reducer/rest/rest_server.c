@@ -293,6 +293,7 @@ static enum MHD_Result take_body(struct exchange *exchange, const char *data, si
 
     *size = 0;
     exchange->received_bytes += n;
+    exchange->request.has_body = true;
     if (exchange->received_bytes > exchange->received_max) {
         return MHD_NO; /* no length was given, and it is over the bound: no answer can be sent now
                         */

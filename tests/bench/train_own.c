@@ -8,7 +8,6 @@
  *     train BATCH FIRST N      on from where it is: N images from FIRST on → CPU seconds, mean loss
  *     infer BATCH FIRST N      → CPU seconds, mean logit
  */
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +31,7 @@ struct worker {
 
 static const float lr = 0.05F;
 
+/* The bytes, owned by the caller; NULL when they cannot be read, and why on standard error. */
 static void *load(const char *folder, const char *name, long skip, size_t size)
 {
     char path[1024];
@@ -60,13 +60,16 @@ static bool prepare(struct worker *w, const char *folder, const char *weights)
     w->weights = load(weights, "weights", 0, CNN_PARAMS * sizeof(float));
     w->images = malloc((size_t)IMAGES * CNN_PIXELS * sizeof(float));
     w->logits = malloc((size_t)CNN_BATCH_MAX * CNN_CLASSES * sizeof(float));
-    const bool is_ready = pixels != NULL && w->labels != NULL && w->weights != NULL &&
-                          w->images != NULL && w->logits != NULL;
-    for (size_t i = 0; is_ready && i < (size_t)IMAGES * CNN_PIXELS; i++) {
+    if (pixels == NULL || w->labels == NULL || w->weights == NULL || w->images == NULL ||
+        w->logits == NULL) {
+        free(pixels);
+        return false;
+    }
+    for (size_t i = 0; i < (size_t)IMAGES * CNN_PIXELS; i++) {
         w->images[i] = (float)pixels[i] / 255.0F;
     }
     free(pixels);
-    return is_ready;
+    return true;
 }
 
 static double train(struct worker *w, size_t batch, size_t first, size_t n)
@@ -112,43 +115,51 @@ static void run(struct worker *w, const char *command, size_t batch, size_t firs
 {
     const uint64_t begin = fed_clock_cpu_us();
     const double mean =
-        strcmp(command, "train") == 0 ? train(w, batch, first, n) : infer(w, batch, first, n);
+        strncmp(command, "train ", 6) == 0 ? train(w, batch, first, n) : infer(w, batch, first, n);
 
     printf("%.6f %.6f\n", (double)(fed_clock_cpu_us() - begin) * 1e-6, mean);
+}
+
+/* Answer commands until there are no more. False where one cannot be carried out. */
+static bool serve(struct worker *w)
+{
+    char line[128];
+
+    printf("ready\n");
+    (void)fflush(stdout);
+    while (fgets(line, sizeof(line), stdin) != NULL) {
+        char *rest = line + strcspn(line, " ");
+        size_t numbers[3]; /* batch, first, n */
+
+        for (size_t i = 0; i < 3; i++) {
+            numbers[i] = strtoul(rest, &rest, 10);
+        }
+        if (strncmp(line, "start ", 6) != 0) {
+            run(w, line, numbers[0], numbers[1], numbers[2]);
+        } else if (start(w, numbers[0])) {
+            printf("ready\n");
+        } else {
+            return false;
+        }
+        (void)fflush(stdout);
+    }
+    return true;
 }
 
 int main(int argc, char **argv)
 {
     struct worker w = {0};
     struct fed_err err;
-    char command[16];
-    size_t batch;
-    size_t first;
-    size_t n;
+    bool is_done;
 
     if (argc != 4 || cnn_kernel_choose(argv[1], &w.kernel, &err) < 0) {
         return 3;
     }
-    if (!prepare(&w, argv[2], argv[3])) {
-        return 1;
-    }
-    printf("ready\n");
-    (void)fflush(stdout);
-    while (scanf("%15s %zu %zu %zu", command, &batch, &first, &n) == 4) {
-        if (strcmp(command, "start") == 0) {
-            if (!start(&w, batch)) {
-                return 1;
-            }
-            printf("ready\n");
-        } else {
-            run(&w, command, batch, first, n);
-        }
-        (void)fflush(stdout);
-    }
+    is_done = prepare(&w, argv[2], argv[3]) && serve(&w);
     cnn_free(w.cnn);
     free(w.weights);
     free(w.images);
     free(w.labels);
     free(w.logits);
-    return 0;
+    return is_done ? 0 : 1;
 }

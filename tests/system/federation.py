@@ -24,6 +24,8 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("CONFED_BIN", ROOT / "build/dev/bin"))
 RELEASE_BIN = pathlib.Path(os.environ.get("CONFED_RELEASE_BIN", ROOT / "build/release/bin"))
+COMPLAINTS = ("AddressSanitizer", "ThreadSanitizer", "LeakSanitizer", "runtime error:", "Assertion")
+SANITIZER_STATUS = (66, 23)  # the sanitizers' own exit statuses: TSan, LSan
 SKIPPED = 77  # ctest's SKIP_RETURN_CODE
 
 
@@ -129,12 +131,10 @@ class Federation:
             if not process.ended.wait(20):
                 bad.append(f"{process.name} did not end on SIGTERM:\n{process.tail(15)}")
                 process.kill()
-            for word in ("AddressSanitizer", "ThreadSanitizer", "LeakSanitizer", "runtime error:",
-                         "Assertion"):
-                if word in process.text():
-                    bad.append(f"{process.name}: {word}\n{process.tail(60)}")
-                    break
+            elif process.popen.returncode in SANITIZER_STATUS:
+                bad.append(f"{process.name} ended with {process.popen.returncode}")
             process.log.close()
+        bad += self._complaints()
         for listener in self.sockets.values():
             listener.close()
         if kind is not None or bad:
@@ -143,6 +143,19 @@ class Federation:
         shutil.rmtree(self.folder, ignore_errors=True)
         if bad and kind is None:
             raise Failed("\n".join(bad))
+
+    def _complaints(self):
+        """What the sanitizers and assertions said, in any log of the folder: those of our own
+        processes and those of the daemons that `confed up` started."""
+        found = []
+        for path in sorted(self.folder.rglob("*.log")):
+            text = path.read_text(errors="replace")
+            for word in COMPLAINTS:
+                if word in text:
+                    found.append(f"{path.relative_to(self.folder)}: {word}\n"
+                                 f"{text[max(0, text.index(word) - 200):][:6000]}")
+                    break
+        return found
 
     # -- processes ---------------------------------------------------------------------------
 

@@ -109,7 +109,7 @@ static void test_refusals_keep_their_numbers_and_words(void **state)
     (void)state;
     assert_int_equal(FED_REFUSAL_LATE, 1);
     assert_int_equal(FED_REFUSAL_DUPLICATE, 11);
-    assert_int_equal(FED_REFUSAL_NO_SPACE, FED_REFUSAL_MAX - 1);
+    assert_int_equal(FED_REFUSAL_COMBINER_LOST, FED_REFUSAL_MAX - 1);
     assert_string_equal(fed_refusal_word(FED_REFUSAL_OUT_OF_RANGE), "out_of_range");
     assert_string_equal(fed_refusal_word(FED_REFUSAL_MAX), "unknown");
     for (unsigned i = 0; i < FED_REFUSAL_MAX; i++) {

@@ -26,9 +26,10 @@ struct answer {
 
 struct fake_reducer {
     struct MHD_Daemon *daemon;
-    struct MHD_Connection *held; /* suspended; the server's thread until it has ended */
-    struct {                     /* under lock */
+    struct { /* under lock */
         pthread_mutex_t lock;
+        struct MHD_Connection *held; /* suspended */
+        bool is_closing;             /* requests are dropped */
         struct answer answers[ANSWERS_MAX];
         size_t n_answers;
         char log[LOG_SIZE];
@@ -121,6 +122,21 @@ static void write_down_locked(struct fake_reducer *fake,
                    is_form ? "(form)" : request->body);
 }
 
+/* No answer. A resumed request comes here once more, and its connection is closed. */
+static enum MHD_Result hold(struct fake_reducer *fake, struct MHD_Connection *connection)
+{
+    bool is_closing;
+
+    (void)pthread_mutex_lock(&fake->synced.lock);
+    is_closing = fake->synced.is_closing;
+    if (!is_closing) {
+        fake->synced.held = connection;
+        MHD_suspend_connection(connection);
+    }
+    (void)pthread_mutex_unlock(&fake->synced.lock);
+    return !is_closing && kill(getpid(), SIGINT) == 0 ? MHD_YES : MHD_NO;
+}
+
 /* NOLINTNEXTLINE(readability-function-size): libmicrohttpd's signature */
 static enum MHD_Result on_request(void *arg,
                                   struct MHD_Connection *connection,
@@ -158,9 +174,7 @@ static enum MHD_Result on_request(void *arg,
     (void)pthread_mutex_unlock(&fake->synced.lock);
     status = answer == NULL ? 404 : answer->status;
     if (status == 0) {
-        fake->held = connection;
-        MHD_suspend_connection(connection);
-        return kill(getpid(), SIGINT) == 0 ? MHD_YES : MHD_NO;
+        return hold(fake, connection);
     }
     response = MHD_create_response_from_buffer(strlen(answer == NULL ? missing : answer->body),
                                                answer == NULL ? missing : answer->body,
@@ -192,8 +206,14 @@ struct fake_reducer *fake_reducer_new(char ret_url[FAKE_URL_SIZE])
 
 void fake_reducer_free(struct fake_reducer *fake)
 {
-    if (fake->held != NULL) {
-        MHD_resume_connection(fake->held);
+    struct MHD_Connection *held;
+
+    (void)pthread_mutex_lock(&fake->synced.lock);
+    fake->synced.is_closing = true;
+    held = fake->synced.held;
+    (void)pthread_mutex_unlock(&fake->synced.lock);
+    if (held != NULL) {
+        MHD_resume_connection(held);
     }
     MHD_stop_daemon(fake->daemon);
     for (size_t i = 0; i < fake->synced.n_answers; i++) {
