@@ -62,7 +62,9 @@ int main(int argc, char **argv)
         fed_log_init(settings_spec.program, level, settings.log_json);
         fed_conf_log(&settings_spec, &settings);
         rc = combiner_new(&settings, &combiner, &err);
-        status = rc < 0 ? FED_EXIT_FAILED : run(combiner, &signals);
+        status = rc == -FED_E_INVALID ? FED_EXIT_USAGE
+                 : rc < 0             ? FED_EXIT_FAILED
+                                      : run(combiner, &signals);
         (void)combiner_free(combiner);
     }
     if (rc < 0) {

@@ -63,7 +63,9 @@ int main(int argc, char **argv)
         fed_log_init(settings_spec.program, level, settings.log_json);
         fed_conf_log(&settings_spec, &settings);
         rc = reducer_new(&settings, &reducer, &err);
-        status = rc < 0 ? FED_EXIT_FAILED : run(reducer, &signals);
+        status = rc == -FED_E_INVALID ? FED_EXIT_USAGE
+                 : rc < 0             ? FED_EXIT_FAILED
+                                      : run(reducer, &signals);
         (void)reducer_free(reducer);
     }
     if (rc < 0) {

@@ -169,10 +169,23 @@ static int make_work(struct reducer *reducer, struct fed_err *err)
     return rc < 0 ? rc : fed_folder_make(reducer->work, err);
 }
 
+/* Before a file is made for settings that cannot be meant. */
+static int check_address(const char *key, const char *address, struct fed_err *err)
+{
+    char host[256];
+    uint16_t port = 0;
+
+    return fed_address_parse(address, host, sizeof(host), &port)
+               ? 0
+               : fed_err_set(err, FED_E_INVALID, "%s is '%s', want HOST:PORT", key, address);
+}
+
 static int open_stores(struct reducer *reducer, struct fed_err *err)
 {
-    int rc = store_open(reducer->settings->store, &reducer->store, err);
+    int rc = check_address("http", reducer->settings->http, err);
 
+    rc = rc < 0 ? rc : check_address("rpc", reducer->settings->rpc, err);
+    rc = rc < 0 ? rc : store_open(reducer->settings->store, &reducer->store, err);
     rc = rc < 0 ? rc : blob_open(reducer->settings->blob, &reducer->blobs, err);
     return rc < 0 ? rc : make_work(reducer, err);
 }
@@ -300,8 +313,19 @@ struct host *reducer_get_host(struct reducer *reducer)
     return &reducer->host;
 }
 
+static void deinit_parts(struct reducer *reducer)
+{
+    summing_deinit(&reducer->summing);
+    records_deinit(&reducer->records);
+    attendance_deinit(&reducer->attendance);
+    journal_deinit(&reducer->journal);
+    shelf_deinit(&reducer->shelf);
+}
+
 struct reducer *reducer_free(struct reducer *reducer)
 {
+    bool has_parts; /* init_parts() follows the workers at once; a store may fail before */
+
     if (reducer == NULL) {
         return NULL;
     }
@@ -312,16 +336,15 @@ struct reducer *reducer_free(struct reducer *reducer)
     if (reducer->end.is_forced) {
         return NULL; /* threads are still busy with it; the process is about to end */
     }
+    has_parts = reducer->workers != NULL;
     reducer->workers = fed_workers_free(reducer->workers);
     (void)federation_server_free(reducer->port);
     (void)fed_rpc_free(reducer->rpc);
     (void)summing_task_free(reducer->partial);
     (void)journal_entry_free(reducer->start);
-    summing_deinit(&reducer->summing);
-    records_deinit(&reducer->records);
-    attendance_deinit(&reducer->attendance);
-    journal_deinit(&reducer->journal);
-    shelf_deinit(&reducer->shelf);
+    if (has_parts) {
+        deinit_parts(reducer);
+    }
     (void)federation_free(reducer->federation);
     json_decref(reducer->session);
     (void)fed_loop_free(reducer->loop);

@@ -716,6 +716,31 @@ static void lets_the_newest_link_win(void **state)
     end_reducer(fix);
 }
 
+/* Each part that may be missing when a start fails: the store, the blobs, a port. */
+static void ends_a_start_that_fails(void **state)
+{
+    struct fixture *fix = *state;
+    const struct settings good = fix->settings;
+    struct reducer *reducer = NULL;
+    struct fed_err err = {0};
+
+    fix->settings.store = "sqlite:/proc/nowhere/confed.db";
+    assert_true(reducer_new(&fix->settings, &reducer, &err) < 0);
+    fix->settings = good;
+    fix->settings.blob = "dir:/proc/nowhere";
+    assert_true(reducer_new(&fix->settings, &reducer, &err) < 0);
+    fix->settings = good;
+    fix->settings.http = "nowhere";
+    assert_int_equal(reducer_new(&fix->settings, &reducer, &err), -FED_E_INVALID);
+    assert_non_null(strstr(err.msg, "nowhere"));
+    fix->settings = good;
+    open_reducer(fix); /* nothing was left locked */
+    assert_true(reducer_new(&fix->settings, &reducer, &err) < 0);
+    assert_non_null(strstr(err.msg, "in use"));
+    assert_null(reducer);
+    fix->reducer = reducer_free(fix->reducer);
+}
+
 static void keeps_who_is_there(void **state)
 {
     struct fixture *fix = *state;
@@ -759,6 +784,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stops_a_session_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gives_way_to_another_reducer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lets_the_newest_link_win, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ends_a_start_that_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(keeps_who_is_there, set_up, tear_down),
     };
 
