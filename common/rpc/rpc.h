@@ -27,7 +27,7 @@
 #include "common/base/view.h"
 #include "common/sync/loop.h"
 
-#define FED_RPC_CHUNK_SIZE  (1U << 20)               /* bytes of a model in one message */
+#define FED_RPC_CHUNK_SIZE  (1U << 20)                    /* bytes of a model in one message */
 #define FED_RPC_MESSAGE_MAX (4U * 1024U * 1024U + 65536U) /* bytes, on the client port */
 #define FED_RPC_CONTROL_MAX (1024U * 1024U + 65536U)      /* bytes, on confed.v1 */
 #define FED_RPC_DETAIL_SIZE 256                           /* bytes of a status text, with the NUL */
