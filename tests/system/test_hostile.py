@@ -368,7 +368,7 @@ class Hostile(unittest.TestCase):
                          b"99999999999999\r\n\r\n",
                          b"POST /api/v1/sessions/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked"
                          b"\r\n\r\nffffffffffffffff\r\n"):
-                with contextlib.suppress(ConnectionResetError, TimeoutError):
+                with contextlib.suppress(OSError):  # closed without a word
                     self.assertLess(self.raw_http(fed, head), 500, head[:60])
             fed.raw["one"].answer(fed.tasks["one"])
             self.end(fed, ["one"])
