@@ -319,7 +319,7 @@ class Hostile(unittest.TestCase):
     def raw_http(self, fed, head):
         """The status a request gets that no HTTP library would send (0: closed)."""
         host, port = fed.http.split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with socket.create_connection((host, int(port)), timeout=2) as connection:
             connection.sendall(head)
             connection.shutdown(socket.SHUT_WR)
             answer = connection.recv(4096)
@@ -327,7 +327,7 @@ class Hostile(unittest.TestCase):
 
     def test_rest_input(self):
         """Malformed input is a 4xx with a message; filters are literal; nothing is a 5xx."""
-        with self.federation(["one"]) as fed:
+        with self.federation(["one"], round_timeout=55) as fed:
             paths = ["sessions/", "sessions/start", "models/", "packages/", "clients/add",
                      "attributes/current", "rounds/list", "models/list", "clients/list",
                      "sessions/list", "combiners/list", "validations/list", "statuses/list",
