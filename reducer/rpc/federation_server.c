@@ -4,7 +4,7 @@
 
 #include "reducer/rpc/federation_inside.h"
 
-#define MEMORY_MAX           16777216U /* bytes of gRPC's buffers: 16 MiB */
+#define MEMORY_MAX           67108864U /* bytes of gRPC's buffers: 64 MiB */
 #define CALLS_MAX            2048U
 #define KEEPALIVE_MS         5000U /* round protocol, section 2 */
 #define KEEPALIVE_TIMEOUT_MS 5000U

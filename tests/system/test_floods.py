@@ -71,6 +71,7 @@ class Connection:
     def fill(self, stream, content, seconds=0.3):
         """Send as much of it as the server's windows let through; how much that was."""
         windows, initial, buffer, at = {0: 65535, stream: 65535}, 65535, b"", 0
+        until = time.monotonic() + seconds
         self.socket.settimeout(seconds)
         with contextlib.suppress(TimeoutError, OSError):
             while at < len(content):
@@ -81,7 +82,10 @@ class Connection:
                     windows[0] -= n
                     windows[stream] -= n
                     continue
-                buffer += self.socket.recv(1 << 16)
+                got = self.socket.recv(1 << 16)
+                if not got or time.monotonic() > until:
+                    break
+                buffer += got
                 while len(buffer) >= 9 and len(buffer) >= 9 + int.from_bytes(buffer[:3], "big"):
                     size, kind, flags = int.from_bytes(buffer[:3], "big"), buffer[3], buffer[4]
                     number, body = int.from_bytes(buffer[5:9], "big"), buffer[9:9 + size]
@@ -191,6 +195,9 @@ class Floods(unittest.TestCase):
                         message(part) + message(part[:500], size=len(part))))
         self.run_flood(flood)
 
+    # Known fault: beyond its quota gRPC ends whichever streams it likes with RST_STREAM 11, honest
+    # TaskStreams too, which a FEDn client does not survive.
+    @unittest.expectedFailure
     def test_long_messages_unfinished(self):
         """Messages of 4 MiB that lack their last byte: what has come is held by gRPC."""
         def flood(fed, stack):
