@@ -15,6 +15,7 @@
 #include "combiner/spool/log.h"
 #include "combiner/spool/plan_file.h"
 #include "common/base/clock.h"
+#include "common/base/fault.h"
 #include "common/base/strmap.h"
 #include "common/link/partial.h"
 #include "common/model/checksum.h"
@@ -461,6 +462,8 @@ int spool_store_plan(const struct spool *spool, const struct fed_plan *plan, str
     return rc;
 }
 
+/* The file is in both places until the log names it: killed in between, the client's repetition
+ * finds its upload. EEXIST is what such an attempt has left. */
 int spool_admit(const struct spool *spool,
                 const char *round_id,
                 const struct spool_upload *upload,
@@ -481,13 +484,13 @@ int spool_admit(const struct spool *spool,
     if (rc < 0) {
         return rc;
     }
-    if (rename(from, to) != 0) {
-        return fed_file_error(err, "rename to", to);
+    if (link(from, to) != 0 && (errno != EEXIST || unlink(to) != 0 || link(from, to) != 0)) {
+        return fed_file_error(err, "link to", to);
     }
+    FED_FAULT_POINT("combiner.linked");
     rc = log_append(log, &record, err);
-    if (rc < 0 && rename(to, from) != 0) {
-        return fed_err_wrap(err, rc, "the upload is lost, too");
-    }
+    /* One left over is evicted as an upload that was never announced. */
+    (void)!unlink(rc < 0 ? to : from);
     return rc;
 }
 

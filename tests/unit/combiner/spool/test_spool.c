@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "combiner/spool/log.h"
@@ -355,6 +356,33 @@ static void test_a_plan_cut_anywhere_is_no_plan(void **state)
     fed_buf_deinit(&buf);
 }
 
+/* The first of the tests: a process reads the name of its fault point once. */
+static void test_killed_before_its_log_an_upload_is_still_there(void **state)
+{
+    struct fixture *f = *state;
+    const struct fed_entry what = entry("alice", "update-a", 1);
+    const struct spool_upload update = upload(f, "update-a", "bytes");
+    const struct fed_plan plan = make_plan("7", 1);
+    struct spool_upload *found = NULL;
+    int status = 0;
+    pid_t child;
+
+    assert_int_equal(spool_store_plan(f->spool, &plan, &f->err), 0);
+    child = fork();
+    if (child == 0) {
+        (void)setenv("CONFED_FAULT", "combiner.linked", 1);
+        (void)!spool_admit(f->spool, "7", &update, &what, &f->err);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(list(f, &found), 1);
+    free(found);
+    assert_int_equal(spool_admit(f->spool, "7", &update, &what, &f->err), 0);
+    assert_int_equal(list(f, &found), 0);
+    free(found);
+}
+
 static void test_admission_fails_as_a_whole(void **state)
 {
     struct fixture *f = *state;
@@ -417,6 +445,7 @@ static void test_rounds_come_in_their_order_and_models_without_one_go(void **sta
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_killed_before_its_log_an_upload_is_still_there),
         TEST(test_second_process_is_told_who_holds_it),
         TEST(test_identity_is_kept),
         TEST(test_uploads_survive_and_half_ones_do_not),
