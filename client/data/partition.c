@@ -361,7 +361,7 @@ int partition_rows(const struct partition *partition,
                    size_t *ret_n_rows,
                    struct fed_err *err)
 {
-    FED_CLEANUP(free_u32_p) uint32_t *rows = malloc((partition->n_labels + 1) * sizeof(*rows));
+    FED_CLEANUP(free_u32_p) uint32_t *rows = calloc(partition->n_labels + 1, sizeof(*rows));
     size_t n_rows = 0;
     int rc;
 

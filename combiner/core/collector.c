@@ -184,7 +184,7 @@ static bool hello_clients(const struct collector *collector, struct fed_hello *h
     while (hello->clients != NULL && (state = collector_next_client(collector, &cursor)) != NULL) {
         hello->clients[hello->n_clients++] = *state;
     }
-    if (hello->n_clients > 1) {
+    if (hello->clients != NULL && hello->n_clients > 1) {
         qsort(hello->clients, hello->n_clients, sizeof(*hello->clients), compare_states);
     }
     return hello->clients != NULL;

@@ -45,7 +45,7 @@ static inline void fed_list_add(struct fed_list *list, struct fed_link *link)
 {
     link->prev = list->head.prev;
     link->next = &list->head;
-    list->head.prev->next = link;
+    list->head.prev->next = link; /* NOLINT(clang-analyzer-core.NullDereference): never NULL */
     list->head.prev = link;
 }
 

@@ -99,8 +99,8 @@ static int find_end64(const struct fed_npz *npz,
                       struct directory *directory,
                       struct fed_err *err)
 {
-    uint8_t locator[20];
-    uint8_t end[56];
+    uint8_t locator[20] = {0};
+    uint8_t end[56] = {0};
     int rc = end_offset < sizeof(locator)
                  ? fault(err, FED_FAULT_MALFORMED, "ZIP64 locator is missing")
                  : read_at(npz, end_offset - sizeof(locator), locator, sizeof(locator), err);

@@ -27,7 +27,7 @@ CALLS = [
     ("getenv|secure_getenv", r"common/conf/|common/base/fault\.c", "fed_env_get(), or an item of the settings' table"),
 ]
 NOLINT = re.compile(r"NOLINT(NEXTLINE|BEGIN|END)?")
-NOLINT_GOOD = re.compile(r"NOLINT(NEXTLINE|BEGIN)?\([a-z0-9.,* -]+\): \S|NOLINTEND\([a-z0-9.,* -]+\)")
+NOLINT_GOOD = re.compile(r"NOLINT(NEXTLINE|BEGIN)?\([A-Za-z0-9.,* -]+\): \S|NOLINTEND\([A-Za-z0-9.,* -]+\)")
 TODO = re.compile(r"\b(TODO|FIXME)\b")
 TODO_GOOD = re.compile(r"\b(TODO|FIXME)\b.*(issue |#)\d+", re.S)
 

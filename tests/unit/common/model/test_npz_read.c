@@ -51,6 +51,7 @@ keep_values(void *arg, uint64_t index, const double *values, size_t n, struct fe
 }
 
 /* All values of all tensors. Returns as fed_npz_open() and fed_npz_read(). */
+/* NOLINTNEXTLINE(readability-non-const-parameter): filled by the callback */
 static int read_all(const char *path, double *values, uint64_t *ret_n, struct fed_err *err)
 {
     FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
