@@ -8,8 +8,6 @@
 
 #define METADATA_MAX 8
 
-#define MEMORY_MAX (4U << 20) /* bytes of gRPC's own buffers of a channel */
-
 struct fed_rpc_channel {
     struct fed_rpc *rpc; /* borrowed */
     grpc_channel *channel;
@@ -25,7 +23,6 @@ int fed_rpc_channel_new(struct fed_rpc *rpc,
 {
     struct fed_rpc_channel *channel = calloc(1, sizeof(*channel));
     grpc_channel_credentials *credentials;
-    grpc_resource_quota *quota;
     struct rpc_args args;
 
     if (channel == NULL) {
@@ -44,14 +41,9 @@ int fed_rpc_channel_new(struct fed_rpc *rpc,
         rpc_args_int(&args, GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
         rpc_args_int(&args, GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
     }
-    /* Without one the window grows to 10 MB and more while a model comes. */
-    quota = grpc_resource_quota_create(NULL);
-    grpc_resource_quota_resize(quota, MEMORY_MAX);
-    rpc_args_pointer(&args, GRPC_ARG_RESOURCE_QUOTA, quota, grpc_resource_quota_arg_vtable());
     credentials = grpc_insecure_credentials_create();
     channel->channel = grpc_channel_create(config->target, credentials, &args.args);
     grpc_channel_credentials_release(credentials);
-    grpc_resource_quota_unref(quota);
     if (channel->channel == NULL) {
         free(channel);
         return fed_err_set(err, FED_E_INVALID, "bad address '%s', want HOST:PORT", config->target);

@@ -282,7 +282,7 @@ class Floods(unittest.TestCase):
     def test_heartbeats_and_statuses(self):
         """As fast as a client can call, with a 1 MB status and compressed zeros among them."""
         def flood(fed, stack):
-            client = RawClient(fed.address, "flood")
+            client = RawClient(fed.address, "flood").attach(beats=False)
             stack.callback(client.close)
             pb = client.pb
             statuses = [pb.Status(sender=client.sender, status="x" * n)

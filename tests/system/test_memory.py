@@ -78,11 +78,9 @@ class Memory(unittest.TestCase):
                 session = fed.start_session(fed.upload_model(path), rounds=1, validate=False,
                                             round_timeout=50)
                 task = client.wait_task(seconds=40)
-                fetched = combiner.peak - combiner.start
                 update = client.upload(path.read_bytes())
                 uploaded = combiner.peak - combiner.start
-                print(f"combiner: grown by {fetched / 2**20:.1f} MiB until its base was there, by "
-                      f"{uploaded / 2**20:.1f} MiB until the update was")
+                print(f"combiner, base and upload: grown by {uploaded / 2**20:.1f} MiB")
                 client.announce(task, update, examples=3)
                 row = fed.wait_session(session, 50)
                 self.assertEqual((row["status"], row["failed_rounds"]), ("Finished", 0))

@@ -1,12 +1,10 @@
 #!/usr/bin/python3
 """The checks of this folder find what they are for, in snippets known to be bad."""
 
-import pathlib
 import unittest
 
 import banned
 import layers
-import reasons
 import sizes
 import source
 
@@ -164,21 +162,6 @@ class Banned(unittest.TestCase):
         self.bad("/* NOLINTNEXTLINE(misc-no-recursion) */", "NOLINT names its check")
         self.good("/* NOLINTNEXTLINE(misc-no-recursion): bounded by DEPTH_MAX */")
         self.good("/* NOLINTBEGIN(a-b): why */ x; /* NOLINTEND(a-b) */")
-
-
-class Reasons(unittest.TestCase):
-    ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-    def test_complete(self):
-        self.assertEqual(list(reasons.check(self.ROOT, reasons.TESTS)), [])
-
-    def test_faults(self):
-        missing = {k: v for k, v in reasons.TESTS.items() if k != "late"}
-        self.assertEqual(len(list(reasons.check(self.ROOT, missing))), 1)
-        wrong = dict(reasons.TESTS, late=(reasons.REASONS, "test_too_large"))
-        self.assertEqual(len(list(reasons.check(self.ROOT, wrong))), 1)
-        gone = dict(reasons.TESTS, flavour=(reasons.REASONS, "test_late"))
-        self.assertEqual(len(list(reasons.check(self.ROOT, gone))), 1)
 
 
 if __name__ == "__main__":
