@@ -195,9 +195,8 @@ class Floods(unittest.TestCase):
                         message(part) + message(part[:500], size=len(part))))
         self.run_flood(flood)
 
-    # Known fault: beyond its quota gRPC ends whichever streams it likes with RST_STREAM 11, honest
-    # TaskStreams too, which a FEDn client does not survive.
-    @unittest.expectedFailure
+    # Known fault, and not met every time: beyond its quota gRPC ends whichever streams it likes with
+    # RST_STREAM 11, honest TaskStreams too, which a FEDn client does not survive.
     def test_long_messages_unfinished(self):
         """Messages of 4 MiB that lack their last byte: what has come is held by gRPC."""
         def flood(fed, stack):
@@ -208,7 +207,10 @@ class Floods(unittest.TestCase):
                 connection.send(connection.open("/fedn.ModelService/Upload"))
                 sent += connection.fill(1, part)
             print(f"{sent >> 20} MiB taken of {50 * len(part) >> 20}")
-        self.run_flood(flood)
+        try:
+            self.run_flood(flood)
+        except (AssertionError, grpc.RpcError) as error:
+            self.skipTest(f"known fault of gRPC 1.51 at its quota: {str(error)[:300]}")
 
     def test_byte_a_second(self):
         def flood(fed, stack):
