@@ -48,7 +48,7 @@ static const struct fed_conf_item items[] = {
      "an upload that has waited so long makes way when there is no room"},
     {"parameters_max", FED_CONF_U64, "1000000000", 1, 1ULL << 33, ITEM(parameters_max), false, "N",
      "parameters of a model"},
-    {"outbox_bytes_max", FED_CONF_SIZE, "16 MiB", 65536, 1ULL << 34, ITEM(outbox_bytes_max), false,
+    {"outbox_bytes_max", FED_CONF_SIZE, "8 MiB", 65536, 1ULL << 34, ITEM(outbox_bytes_max), false,
      "SIZE", "statuses, metrics and validations that wait for the reducer"},
     {"heartbeat_limit", FED_CONF_DURATION, "10 s", 100, 0, ITEM(heartbeat_limit), false, "TIME",
      "a client silent for so long is not waited for, until the reducer says otherwise"},
