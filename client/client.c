@@ -8,7 +8,6 @@
 #include "client/client.h"
 
 #include <assert.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/rand.h"
+#include "common/sync/stop_signal.h"
 
 #define N_WORKERS    2U     /* training, and beside it disk and REST */
 #define KEEPALIVE_MS 10000U /* no server takes a ping every 10 s amiss */
@@ -147,7 +147,6 @@ static void end(struct client *client, bool is_refused)
             agent_count_waiting(client->agent));
     fed_timer_stop(&client->tick);
     fed_timer_stop(&client->drain);
-    atomic_store(&client->is_signal_over, true);
     atomic_store(&client->is_cancelled, true);
     (void)eventfd_write(client->cancel_fd, 1);
     fed_loop_cancel(client->loop, &client->fetched);
@@ -279,24 +278,11 @@ static const struct link_ops link_ops = {on_task, on_stream_closed, on_heartbeat
 
 /* -- signals ----------------------------------------------------------------------------------- */
 
-static void signal_set(sigset_t *set)
-{
-    (void)sigemptyset(set);
-    (void)sigaddset(set, SIGTERM);
-    (void)sigaddset(set, SIGINT);
-}
-
-static void *wait_for_signals(void *arg)
+static void post_signal(void *arg)
 {
     struct client *client = arg;
-    sigset_t set;
-    int number = 0;
 
-    signal_set(&set);
-    while (sigwait(&set, &number) == 0 && !atomic_load(&client->is_signal_over)) {
-        fed_loop_post(client->loop, &client->signalled);
-    }
-    return NULL;
+    fed_loop_post(client->loop, &client->signalled);
 }
 
 static void on_signal(void *arg)
@@ -481,8 +467,11 @@ struct client *client_free(struct client *client)
 
 int client_run(struct client *client)
 {
-    if (pthread_create(&client->signal_thread, NULL, wait_for_signals, client) != 0) {
-        fed_log(FED_LOG_ERROR, "client", "no_thread", "error=\"signals\"");
+    struct fed_stop_signal stop_signal;
+    struct fed_err err = {0};
+
+    if (fed_stop_signal_start(&stop_signal, post_signal, client, &err) < 0) {
+        fed_log(FED_LOG_ERROR, "client", "no_thread", "error=\"%s\"", err.msg);
         return FED_EXIT_FAILED;
     }
     fed_log(FED_LOG_INFO, "client", "starting", "client=%s name=\"%s\" trainer=%s state=%s",
@@ -490,9 +479,7 @@ int client_run(struct client *client)
     agent_start(client->agent, now_ms(client));
     client_drive(client);
     fed_loop_run(client->loop);
-    atomic_store(&client->is_signal_over, true);
-    (void)pthread_kill(client->signal_thread, SIGINT);
-    (void)pthread_join(client->signal_thread, NULL);
+    fed_stop_signal_end(&stop_signal);
     fed_log(FED_LOG_INFO, "client", "ended", "status=%d", client->exit_status);
     return client->exit_status;
 }

@@ -2,7 +2,6 @@
 #ifndef CLIENT_CLIENT_INSIDE_H
 #define CLIENT_CLIENT_INSIDE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "client/client.h"
@@ -33,9 +32,7 @@ struct client {
     bool is_ending;
     bool is_link_stopped;
 
-    pthread_t signal_thread;
     struct fed_event signalled;
-    atomic_bool is_signal_over;
 
     /* Asking the reducer; between submit and done the worker's. */
     struct fed_job assign_job;

@@ -1,7 +1,7 @@
-#include <signal.h>
 #include <stdio.h>
 
 #include "client/client.h"
+#include "common/sync/stop_signal.h"
 
 static int run(const struct client_settings *settings)
 {
@@ -21,15 +21,9 @@ int main(int argc, char **argv)
     struct client_settings settings = {0};
     FED_CLEANUP(fed_conf_deinit) struct fed_conf conf = {0};
     struct fed_err err = {0};
-    const struct sigaction ignored = {.sa_handler = SIG_IGN};
-    sigset_t signals;
     int rc;
 
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGINT);
-    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    (void)sigaction(SIGPIPE, &ignored, NULL);
+    fed_stop_signal_block();
     rc = fed_conf_load(&client_conf_spec, argc, argv, &settings, &conf, &err);
     if (rc == FED_CONF_EXIT) {
         return FED_EXIT_OK;

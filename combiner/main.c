@@ -1,40 +1,27 @@
 /* confed-combiner: settings, signals, run. */
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "combiner/combiner.h"
 #include "combiner/settings.h"
 #include "common/base/log.h"
+#include "common/sync/stop_signal.h"
 
-struct watcher {
-    struct combiner *combiner;
-    sigset_t signals;
-};
-
-static void *watch(void *arg)
+static void stop(void *arg)
 {
-    const struct watcher *watcher = arg;
-    int number = 0;
-
-    (void)sigwait(&watcher->signals, &number);
-    combiner_stop(watcher->combiner);
-    return NULL;
+    combiner_stop(arg);
 }
 
 /* SIGTERM and SIGINT drain; a second one, or one after the end, is nothing. */
-static int run(struct combiner *combiner, const sigset_t *signals)
+static int run(struct combiner *combiner, struct fed_err *err)
 {
-    struct watcher watcher = {combiner, *signals};
-    pthread_t thread;
+    struct fed_stop_signal stop_signal;
     int status;
 
-    if (pthread_create(&thread, NULL, watch, &watcher) != 0) {
+    if (fed_stop_signal_start(&stop_signal, stop, combiner, err) < 0) {
         return FED_EXIT_FAILED;
     }
     status = combiner_run(combiner);
-    (void)pthread_kill(thread, SIGUSR1);
-    (void)pthread_join(thread, NULL);
+    fed_stop_signal_end(&stop_signal);
     return status;
 }
 
@@ -45,16 +32,10 @@ int main(int argc, char **argv)
     struct fed_err err = {0};
     struct combiner *combiner = NULL;
     enum fed_log_level level = FED_LOG_INFO;
-    sigset_t signals;
     int status = FED_EXIT_USAGE;
     int rc;
 
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGUSR1);               /* our own: the run is over */
-    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before there are other threads */
-    (void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    fed_stop_signal_block();
     rc = fed_conf_load(&settings_spec, argc, argv, &settings, &conf, &err);
     rc = rc != 0 ? rc : settings_check(&settings, &err);
     if (rc == 0) {
@@ -64,7 +45,7 @@ int main(int argc, char **argv)
         rc = combiner_new(&settings, &combiner, &err);
         status = rc == -FED_E_INVALID ? FED_EXIT_USAGE
                  : rc < 0             ? FED_EXIT_FAILED
-                                      : run(combiner, &signals);
+                                      : run(combiner, &err);
         (void)combiner_free(combiner);
     }
     if (rc < 0) {

@@ -1,40 +1,27 @@
 /* confed-reducer: settings, signals, run. */
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "common/base/log.h"
+#include "common/sync/stop_signal.h"
 #include "reducer/reducer.h"
 #include "reducer/settings.h"
 
-struct watcher {
-    struct reducer *reducer;
-    sigset_t signals;
-};
-
-static void *watch(void *arg)
+static void stop(void *arg)
 {
-    const struct watcher *watcher = arg;
-    int number = 0;
-
-    (void)sigwait(&watcher->signals, &number);
-    reducer_stop(watcher->reducer);
-    return NULL;
+    reducer_stop(arg);
 }
 
 /* SIGTERM and SIGINT drain; a second one, or one after the end, is nothing. */
-static int run(struct reducer *reducer, const sigset_t *signals)
+static int run(struct reducer *reducer, struct fed_err *err)
 {
-    struct watcher watcher = {reducer, *signals};
-    pthread_t thread;
+    struct fed_stop_signal stop_signal;
     int status;
 
-    if (pthread_create(&thread, NULL, watch, &watcher) != 0) {
+    if (fed_stop_signal_start(&stop_signal, stop, reducer, err) < 0) {
         return FED_EXIT_FAILED;
     }
     status = reducer_run(reducer);
-    (void)pthread_kill(thread, SIGUSR1);
-    (void)pthread_join(thread, NULL);
+    fed_stop_signal_end(&stop_signal);
     return status;
 }
 
@@ -45,16 +32,10 @@ int main(int argc, char **argv)
     struct fed_err err = {0};
     struct reducer *reducer = NULL;
     enum fed_log_level level = FED_LOG_INFO;
-    sigset_t signals;
     int status = FED_EXIT_USAGE;
     int rc;
 
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGUSR1);               /* ends the watcher */
-    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before there are other threads */
-    (void)sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    fed_stop_signal_block();
     rc = fed_conf_load(&settings_spec, argc, argv, &settings, &conf, &err);
     if (rc == 0 && !fed_log_level_parse(settings.log_level, &level)) {
         rc = fed_err_set(&err, FED_E_INVALID, "log_level: error, warning, info or debug");
@@ -65,7 +46,7 @@ int main(int argc, char **argv)
         rc = reducer_new(&settings, &reducer, &err);
         status = rc == -FED_E_INVALID ? FED_EXIT_USAGE
                  : rc < 0             ? FED_EXIT_FAILED
-                                      : run(reducer, &signals);
+                                      : run(reducer, &err);
         (void)reducer_free(reducer);
     }
     if (rc < 0) {
