@@ -202,7 +202,6 @@ static void on_ask(void *arg)
     struct host_ask *ask = arg;
     struct reducer *reducer = ask->host;
 
-    ask->link = (struct fed_link){0};
     if (reducer->end.is_draining) {
         reducer_ask_fail(ask, 503, "stopping", "The reducer is stopping");
         return;
@@ -226,8 +225,14 @@ static void on_ask(void *arg)
 static void submit(struct host *host, struct host_ask *ask)
 {
     struct reducer *reducer = FED_CONTAINER_OF(host, struct reducer, host);
+    char why[sizeof(reducer->entering.why)];
 
     ask->host = reducer;
+    ask->link = (struct fed_link){0};
+    if (!reducer_is_serving(reducer, why, sizeof(why))) {
+        reducer_ask_fail(ask, 503, "starting", why);
+        return;
+    }
     fed_event_init(&ask->event, on_ask, ask);
     fed_loop_post(reducer->loop, &ask->event);
 }

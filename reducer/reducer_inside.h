@@ -2,6 +2,7 @@
 #ifndef REDUCER_REDUCER_INSIDE_H
 #define REDUCER_REDUCER_INSIDE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "common/base/file.h"
@@ -55,6 +56,13 @@ struct reducer {
         uint64_t told_ms;
     } live;
     uint64_t started_ms;
+    struct { /* entering.c */
+        pthread_mutex_t lock;
+        pthread_cond_t wake;
+        bool is_stopped; /* under lock, as the following */
+        bool is_serving; /* asks go to the loop */
+        char why[384];   /* not yet */
+    } entering;
     struct {
         struct fed_event event;
         struct fed_job job; /* frees the REST server */
@@ -87,10 +95,25 @@ void reducer_ask_fail(struct host_ask *ask, int status, const char *code, const 
 /* -- starting.c: HOST_SESSION_START */
 void reducer_start_session(struct reducer *reducer, struct host_ask *ask);
 
-/* -- resuming.c: before the loop runs */
+/* -- resuming.c: before the loop runs. May be called again after a failure. */
 FED_NODISCARD int reducer_resume(struct reducer *reducer, struct fed_err *err);
 
+/* -- entering.c: before the loop runs */
+enum {
+    REDUCER_AWAY = 1, /* the store: try again */
+    REDUCER_STOPPED,
+};
+void reducer_entering_init(struct reducer *reducer);
+void reducer_entering_deinit(struct reducer *reducer);
+/* Returns 0 or REDUCER_AWAY; fails as reducer_resume() and the listening do. */
+FED_NODISCARD int reducer_enter(struct reducer *reducer, struct fed_err *err);
+/* Enter again and again. Returns 0 or REDUCER_STOPPED; fails likewise. Blocks. */
+FED_NODISCARD int reducer_await_store(struct reducer *reducer, struct fed_err *err);
+void reducer_stop_entering(struct reducer *reducer);                              /* any thread */
+bool reducer_is_serving(struct reducer *reducer, char *ret_why, size_t why_size); /* any thread */
+
 /* -- reducer.c */
+FED_NODISCARD int reducer_listen_rpc(struct reducer *reducer, struct fed_err *err);
 uint64_t reducer_now_ms(const struct reducer *reducer);
 void reducer_fail(struct reducer *reducer, const char *why); /* ends with FED_EXIT_FAILED */
 void reducer_job_ended(struct reducer *reducer);

@@ -51,7 +51,7 @@ struct host_ask {
     /* filled in by the loop before done: */
     int http_status;
     json_t *output; /* owned by the asker from done on */
-    /* Called once, on the loop thread; must not block. */
+    /* Called once, on the loop thread or within submit(); must not block. */
     void (*done)(struct host_ask *ask);
     /* the host's own: */
     struct fed_event event;
@@ -64,7 +64,7 @@ struct host {
     struct store *store;      /* borrowed */
     struct blob_store *blobs; /* borrowed */
     /* Hand an ask over; any thread. It is answered in every case, at the latest when the reducer
-     * ends (503). */
+     * ends (503), and at once while it waits for its store (503, what it waits for). */
     void (*submit)(struct host *host, struct host_ask *ask);
 };
 

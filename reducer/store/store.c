@@ -1,7 +1,9 @@
 #include "reducer/store/store.h"
 
+#include <assert.h>
 #include <string.h>
 
+#include "common/base/blocking.h"
 #include "common/base/text.h"
 #include "reducer/store/store_inside.h"
 
@@ -74,6 +76,7 @@ struct store *store_close(struct store *store)
 
 static int check_document(enum store_collection in, const json_t *document, struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     if (store_document_key(in, document) == NULL) {
         return fed_err_set(err, FED_E_INVALID, "a document of %s lacks its %s",
                            store_collections[in].name, store_collections[in].key);
@@ -134,6 +137,7 @@ int store_get(struct store *store,
               json_t **ret_document,
               struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     return store->ops->get(store, in, key, ret_document, err);
 }
 
@@ -144,6 +148,7 @@ int store_find(struct store *store,
                size_t *ret_n_matches,
                struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     return store->ops->find(store, in, query, ret_documents, ret_n_matches, err);
 }
 
@@ -152,5 +157,6 @@ int store_remove(struct store *store,
                  const char *key,
                  struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     return store->ops->remove(store, in, key, err);
 }
