@@ -97,12 +97,29 @@ int log_append(const char *path, const struct log_record *record, struct fed_err
     return rc;
 }
 
+/* Do these bytes, at least PREFIX_SIZE, begin with a whole record? */
+static bool find_record(struct fed_view bytes, struct log_record *ret_record, size_t *ret_size)
+{
+    const uint8_t *data = bytes.data;
+    const size_t size = fed_load_le32(data);
+
+    if (size > BODY_MAX || size > bytes.size - PREFIX_SIZE ||
+        fed_crc32(0, data + PREFIX_SIZE, size) != fed_load_le32(data + 4) ||
+        !decode(fed_view_of(data + PREFIX_SIZE, size), ret_record)) {
+        return false;
+    }
+    *ret_size = PREFIX_SIZE + size;
+    return true;
+}
+
 int log_read(const char *path, log_record_fn fn, void *arg, struct fed_err *err)
 {
     struct log_record record;
     struct fed_err load_err = {0};
     struct fed_buf buf;
     size_t at = 0;
+    size_t end = 0;
+    size_t size = 0;
     int rc = fed_file_load(path, LOG_SIZE_MAX, &buf, &load_err);
 
     if (rc == -FED_E_NOT_FOUND) {
@@ -112,17 +129,15 @@ int log_read(const char *path, log_record_fn fn, void *arg, struct fed_err *err)
         return fed_err_set(err, load_err.code, "%s", load_err.msg);
     }
     while (rc == 0 && buf.size - at >= PREFIX_SIZE) {
-        const size_t size = fed_load_le32(buf.data + at);
-        const uint8_t *body = buf.data + at + PREFIX_SIZE;
-        if (size > buf.size - at - PREFIX_SIZE || size > BODY_MAX ||
-            fed_crc32(0, body, size) != fed_load_le32(buf.data + at + 4) ||
-            !decode(fed_view_of(body, size), &record)) {
-            break;
+        if (!find_record(fed_view_of(buf.data + at, buf.size - at), &record, &size)) {
+            at++; /* torn; a later write may have worked again */
+            continue;
         }
         rc = fn(arg, &record, err);
-        at += PREFIX_SIZE + size;
+        at += size;
+        end = at;
     }
-    if (rc == 0 && at < buf.size && truncate(path, (off_t)at) != 0) {
+    if (rc == 0 && end < buf.size && truncate(path, (off_t)end) != 0) {
         rc = fed_file_error(err, "cut the torn end of", path);
     }
     fed_buf_deinit(&buf);

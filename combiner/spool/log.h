@@ -4,7 +4,8 @@
  *   body   = u8 1 · client_id · update_id · u64 examples · u64 serial · u64 bytes · u32 CRC-32
  *          | u8 2 · u64 plan_seq · SHA-256 of the partial
  *
- * A record is appended by one write. What a power cut tore is at the end: reading stops there.
+ * A record is appended by one write. What a full disk or a power cut tore has no CRC-32 that holds,
+ * and is stepped over: what was written after it was answered OK, too.
  */
 #ifndef COMBINER_SPOOL_LOG_H
 #define COMBINER_SPOOL_LOG_H

@@ -330,6 +330,15 @@ static void test_a_log_torn_at_every_byte(void **state)
     assert_int_equal(round->n_updates, 2);
     assert_string_equal(round->updates[1].entry.update_id, "update-c");
     free_rounds(round);
+    /* Also if a full disk kept the torn end from being cut off before the next write worked. */
+    for (size_t size = 0; size < first_size; size++) {
+        test_file_write(path, whole.data, size);
+        admit(f, "7", entry("bob", "update-d", 2));
+        round = only_round(f);
+        assert_int_equal(round->n_updates, 1);
+        assert_string_equal(round->updates[0].entry.update_id, "update-d");
+        free_rounds(round);
+    }
     fed_buf_deinit(&whole);
 }
 
