@@ -63,7 +63,8 @@ static bool decode(struct fed_view body, struct log_record *ret_record)
     return in.ok && in.left == 0;
 }
 
-static int append(int fd, const char *path, struct fed_view bytes, struct fed_err *err)
+static int
+append(int fd, const char *path, struct fed_view bytes, bool is_durable, struct fed_err *err)
 {
     struct stat st;
     int rc;
@@ -72,13 +73,19 @@ static int append(int fd, const char *path, struct fed_view bytes, struct fed_er
         return fed_file_error(err, "stat", path);
     }
     rc = fed_file_write(fd, bytes.data, bytes.size, err);
+    if (rc == 0 && is_durable && fdatasync(fd) != 0) {
+        rc = fed_file_error(err, "sync", path);
+    }
     if (rc < 0 && ftruncate(fd, st.st_size) != 0) {
         return fed_err_wrap(err, rc, "%s, and its end cannot be cut off", path);
     }
     return rc < 0 ? fed_err_wrap(err, rc, "%s", path) : 0;
 }
 
-int log_append(const char *path, const struct log_record *record, struct fed_err *err)
+int log_append(const char *path,
+               const struct log_record *record,
+               bool is_durable,
+               struct fed_err *err)
 {
     struct fed_buf buf;
     int fd = -1;
@@ -88,7 +95,8 @@ int log_append(const char *path, const struct log_record *record, struct fed_err
     rc = encode(&buf, record, err);
     if (rc == 0) {
         fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-        rc = fd < 0 ? fed_file_error(err, "open", path) : append(fd, path, fed_buf_view(&buf), err);
+        rc = fd < 0 ? fed_file_error(err, "open", path)
+                    : append(fd, path, fed_buf_view(&buf), is_durable, err);
     }
     if (fd >= 0 && close(fd) != 0 && rc == 0) {
         rc = fed_file_error(err, "close", path);

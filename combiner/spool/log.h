@@ -10,6 +10,7 @@
 #ifndef COMBINER_SPOOL_LOG_H
 #define COMBINER_SPOOL_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "combiner/spool/spool.h"
@@ -29,9 +30,10 @@ struct log_record {
     uint8_t sha256[FED_SHA256_SIZE]; /* SEAL */
 };
 
-/* Append one record to the file; on failure its length is as before. Fails with FED_E_IO. */
+/* Append one record to the file, and flush it where is_durable; on failure its length is as before.
+ * Fails with FED_E_IO. */
 FED_NODISCARD int
-log_append(const char *path, const struct log_record *record, struct fed_err *err);
+log_append(const char *path, const struct log_record *record, bool is_durable, struct fed_err *err);
 
 typedef int (*log_record_fn)(void *arg, const struct log_record *record, struct fed_err *err);
 
