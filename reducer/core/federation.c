@@ -422,6 +422,9 @@ static void brief_combiner(struct federation *fed,
         round_reopen_part(part);
         planning_journal(fed); /* a new plan_seq is written before it is sent */
     }
+    if (part != NULL) {
+        round_forget_admitted(fed->round, part);
+    }
     for (size_t i = 0; i < hello->n_rounds; i++) {
         if (!is_ours(fed, hello->rounds[i].round_id)) {
             closing_send_done(fed, link, hello->rounds[i].round_id);
