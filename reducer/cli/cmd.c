@@ -20,6 +20,12 @@ const struct cmd cmd_all[] = {
     {"", "status", "", 0, 0, "what goes on, and what is waited for",
      "The line `now` says what the open round waits for, and for how long still.",
      "  confed status\n  confed status --json | jq -r .waits_for\n", &cmd_no_options, cmd_status},
+    {"", "hold", "-- PROGRAM [ARG...]", 1, ARGS_WORDS_MAX, "keep a combiner's port open over its crash",
+     "Listens, starts the program with `--listen fd:N`, and starts it again when it dies: its clients\n"
+     "wait meanwhile and are not refused. SIGTERM is passed on; then the program's exit status is\n"
+     "this command's. Where systemd holds the socket, nobody needs this.",
+     "  confed hold --listen 0.0.0.0:12080 -- confed-combiner --config /etc/confed/combiner.yaml\n",
+     &cmd_hold_options, cmd_hold},
     {"session", "start", "", 0, 0, "start rounds from a model",
      "One session runs at a time. The reducer runs it, not this command: without --wait it ends\n"
      "when the session has started, and Ctrl-C during --wait leaves the session running.",

@@ -76,6 +76,7 @@ int cmd_print_list(const struct cmd_call *call, const struct cmd_list *list, str
 
 int cmd_status(const struct cmd_call *call, struct fed_err *err);
 int cmd_up(const struct cmd_call *call, struct fed_err *err);
+int cmd_hold(const struct cmd_call *call, struct fed_err *err);
 
 int cmd_session_start(const struct cmd_call *call, struct fed_err *err);
 int cmd_session_watch(const struct cmd_call *call, struct fed_err *err);
@@ -109,6 +110,7 @@ extern const struct args_table cmd_model_download_options;
 extern const struct args_table cmd_model_upload_options;
 extern const struct args_table cmd_package_upload_options;
 extern const struct args_table cmd_up_options;
+extern const struct args_table cmd_hold_options;
 
 /* Of the list commands. */
 struct cmd_list_options {
