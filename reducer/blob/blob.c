@@ -184,3 +184,29 @@ int blob_remove(struct blob_store *store, const char *key, struct fed_err *err)
 
     return rc < 0 ? rc : store->ops->remove(store, key, err);
 }
+
+int blob_list(struct blob_store *store,
+              const char *after,
+              char (*ret_keys)[BLOB_KEY_MAX + 1],
+              size_t *io_n,
+              struct fed_err *err)
+{
+    const int rc = *after == '\0' ? 0 : check_key(after, err);
+
+    return rc < 0 ? rc : store->ops->list(store, after, ret_keys, io_n, err);
+}
+
+void blob_keys_add(char (*keys)[BLOB_KEY_MAX + 1], size_t *io_n, size_t max, const char *key)
+{
+    size_t at = *io_n;
+
+    while (at > 0 && strcmp(key, keys[at - 1]) < 0) {
+        at--;
+    }
+    if (at == max) {
+        return;
+    }
+    *io_n += *io_n < max ? 1 : 0;
+    memmove(keys + at + 1, keys + at, (*io_n - at - 1) * sizeof(*keys));
+    (void)snprintf(keys[at], sizeof(*keys), "%s", key);
+}

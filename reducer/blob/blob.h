@@ -47,6 +47,11 @@ struct blob_ops {
                 struct fed_err *err);
     int (*stat)(struct blob_store *self, const char *key, uint64_t *ret_size, struct fed_err *err);
     int (*remove)(struct blob_store *self, const char *key, struct fed_err *err);
+    int (*list)(struct blob_store *self,
+                const char *after,
+                char (*ret_keys)[BLOB_KEY_MAX + 1],
+                size_t *io_n,
+                struct fed_err *err);
     void (*close)(struct blob_store *self);
 };
 
@@ -107,5 +112,14 @@ blob_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct 
 
 /* Returns 0 or BLOB_NOT_FOUND. */
 FED_NODISCARD int blob_remove(struct blob_store *store, const char *key, struct fed_err *err);
+
+/* Up to *io_n of the keys greater than `after` ("": from the first), in byte order. *io_n becomes
+ * the number given; 0: there are no more. What is committed or removed meanwhile may be among them
+ * or not. */
+FED_NODISCARD int blob_list(struct blob_store *store,
+                            const char *after,
+                            char (*ret_keys)[BLOB_KEY_MAX + 1],
+                            size_t *io_n,
+                            struct fed_err *err);
 
 #endif /* REDUCER_BLOB_BLOB_H */

@@ -194,14 +194,45 @@ static int dir_remove(struct blob_store *store, const char *key, struct fed_err 
     return 0;
 }
 
+static int dir_list(struct blob_store *store,
+                    const char *after,
+                    char (*ret_keys)[BLOB_KEY_MAX + 1],
+                    size_t *io_n,
+                    struct fed_err *err)
+{
+    const char *path = self_of(store)->path;
+    DIR *dir = opendir(path);
+    const struct dirent *entry;
+    size_t n = 0;
+    int rc = 0;
+
+    if (dir == NULL) {
+        return fed_file_error(err, "open", path);
+    }
+    errno = 0;
+    for (entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        if (blob_key_is_valid(entry->d_name) && strcmp(entry->d_name, after) > 0) {
+            blob_keys_add(ret_keys, &n, *io_n, entry->d_name);
+        }
+    }
+    if (errno != 0) {
+        rc = fed_file_error(err, "read", path);
+    }
+    (void)closedir(dir);
+    if (rc == 0) {
+        *io_n = n;
+    }
+    return rc;
+}
+
 static void dir_close(struct blob_store *store)
 {
     free(self_of(store));
 }
 
-static const struct blob_ops dir_ops = {"dir",          dir_put_begin, dir_put_chunk,
-                                        dir_put_commit, dir_put_abort, dir_read,
-                                        dir_stat,       dir_remove,    dir_close};
+static const struct blob_ops dir_ops = {"dir",         dir_put_begin, dir_put_chunk, dir_put_commit,
+                                        dir_put_abort, dir_read,      dir_stat,      dir_remove,
+                                        dir_list,      dir_close};
 
 /* What a killed process left half written. */
 static void sweep(const struct blob_dir *self)

@@ -149,6 +149,29 @@ static int mem_remove(struct blob_store *store, const char *key, struct fed_err 
     return 0;
 }
 
+static int mem_list(struct blob_store *store,
+                    const char *after,
+                    char (*ret_keys)[BLOB_KEY_MAX + 1],
+                    size_t *io_n,
+                    struct fed_err *err)
+{
+    struct blob_mem *self = self_of(store);
+    const char *key = NULL;
+    size_t cursor = 0;
+    size_t n = 0;
+
+    (void)err;
+    (void)pthread_mutex_lock(&self->lock);
+    while (fed_strmap_next(&self->blobs, &cursor, &key) != NULL) {
+        if (strcmp(key, after) > 0) {
+            blob_keys_add(ret_keys, &n, *io_n, key);
+        }
+    }
+    (void)pthread_mutex_unlock(&self->lock);
+    *io_n = n;
+    return 0;
+}
+
 static void mem_close(struct blob_store *store)
 {
     struct blob_mem *self = self_of(store);
@@ -163,9 +186,9 @@ static void mem_close(struct blob_store *store)
     free(self);
 }
 
-static const struct blob_ops mem_ops = {"mem",          mem_put_begin, mem_put_chunk,
-                                        mem_put_commit, mem_put_abort, mem_read,
-                                        mem_stat,       mem_remove,    mem_close};
+static const struct blob_ops mem_ops = {"mem",         mem_put_begin, mem_put_chunk, mem_put_commit,
+                                        mem_put_abort, mem_read,      mem_stat,      mem_remove,
+                                        mem_list,      mem_close};
 
 int blob_mem_open(struct blob_store **ret_store, struct fed_err *err)
 {

@@ -94,6 +94,25 @@ int store_put(struct store *store, enum store_collection in, json_t *document, s
     return rc < 0 ? rc : store->ops->put(store, in, document, err);
 }
 
+int store_restore(struct store *store,
+                  enum store_collection in,
+                  json_t *document,
+                  struct fed_err *err)
+{
+    static const char *const stamps[] = {"committed_at", "updated_at", "version"};
+    const int rc = check_document(in, document, err);
+
+    for (size_t i = 0; rc == 0 && i < sizeof(stamps) / sizeof(stamps[0]); i++) {
+        const json_t *stamp = json_object_get(document, stamps[i]);
+        if (!json_is_integer(stamp) || json_integer_value(stamp) < (i == 2 ? 1 : 0)) {
+            return fed_err_set(err, FED_E_INVALID, "document %s of %s has no %s",
+                               store_document_key(in, document), store_collections[in].name,
+                               stamps[i]);
+        }
+    }
+    return rc < 0 ? rc : store->ops->restore(store, in, document, err);
+}
+
 int store_get(struct store *store,
               enum store_collection in,
               const char *key,

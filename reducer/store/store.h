@@ -67,7 +67,8 @@ enum store_op {
 /* A field compared with a literal; the value NULL means JSON null or absent.
  * EQ, NE, IN: a field that holds a number is compared as a number, a text letter by letter.
  * GT, LT, GTE, LTE, and the order of a sort: as numbers where both are written as decimal numbers
- * ("10" comes after "9"), else as texts. In a sort: null, then numbers, then texts. */
+ * ("10" comes after "9"), else as texts. In a sort: null, then numbers, then texts. A sort by
+ * committed_at is one by order of insertion. */
 struct store_filter {
     char path[STORE_PATH_SIZE]; /* "sender.name" */
     enum store_op op;
@@ -98,6 +99,10 @@ struct store_ops {
                    json_t *document,
                    struct fed_err *err);
     int (*put)(struct store *self, enum store_collection in, json_t *document, struct fed_err *err);
+    int (*restore)(struct store *self,
+                   enum store_collection in,
+                   json_t *document,
+                   struct fed_err *err);
     int (*get)(struct store *self,
                enum store_collection in,
                const char *key,
@@ -144,6 +149,13 @@ FED_NODISCARD int store_replace(struct store *store,
  * where another document holds a unique combination. */
 FED_NODISCARD int
 store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err);
+
+/* Insert exactly as it is, with the committed_at, updated_at and version it carries (FED_E_INVALID
+ * where one of them is no integer, or the version is below 1): for a copy of another store. The
+ * order of insertion is that of the calls; a capped collection keeps its newest, as after
+ * store_insert(). Returns 0 or STORE_EXISTS. */
+FED_NODISCARD int
+store_restore(struct store *store, enum store_collection in, json_t *document, struct fed_err *err);
 
 /* Returns 0 or STORE_NOT_FOUND. */
 FED_NODISCARD int store_get(struct store *store,

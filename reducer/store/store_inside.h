@@ -15,6 +15,9 @@ extern const struct store_collection_info store_collections[STORE_COLLECTION_MAX
 /* The value at a dotted path, borrowed, or NULL. */
 const json_t *store_path_get(const json_t *document, const char *path);
 
+/* Is the order asked for that of insertion (or against it)? */
+bool store_query_is_by_insertion(const struct store_query *query);
+
 bool store_query_matches(const struct store_query *query, const json_t *document);
 
 /* Sort (documents in order of insertion), skip and limit. Takes the array, returns another. */

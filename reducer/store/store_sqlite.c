@@ -150,25 +150,25 @@ static void prune_locked(struct store_sqlite *self, enum store_collection in)
     (void)sqlite3_reset(statement);
 }
 
-/* Write the document as version old.version + 1; the UPDATE itself compares the version. */
-static int write_locked(struct store_sqlite *self,
-                        enum store_collection in,
-                        const struct stamp *old,
-                        const json_t *document,
-                        struct fed_err *err)
+/* Write a document with its stamps (NULL: out of memory); where it is not new, the UPDATE itself
+ * compares the version. Takes the document. */
+static int write_stamped_locked(struct store_sqlite *self,
+                                enum store_collection in,
+                                bool is_new,
+                                json_t *stamped,
+                                struct fed_err *err)
 {
-    json_t *stamped = store_document_stamp(document, old->committed_ms, old->version + 1);
     char *body = stamped == NULL ? NULL : json_dumps(stamped, JSON_COMPACT | JSON_SORT_KEYS);
-    char *unique = store_document_unique(in, document);
-    sqlite3_stmt *statement =
-        begin_locked(self, old->version == 0 ? STATEMENT_INSERT : STATEMENT_UPDATE);
+    char *unique = store_document_unique(in, stamped);
+    sqlite3_stmt *statement = begin_locked(self, is_new ? STATEMENT_INSERT : STATEMENT_UPDATE);
     int rc = SQLITE_NOMEM;
 
     if (body != NULL && strlen(body) <= STORE_DOCUMENT_MAX) {
         bind_text(statement, 1, store_collections[in].name);
-        bind_text(statement, 2, store_document_key(in, document));
-        (void)sqlite3_bind_int64(statement, 3, (sqlite3_int64)old->version + 1);
-        if (old->version == 0) {
+        bind_text(statement, 2, store_document_key(in, stamped));
+        (void)sqlite3_bind_int64(statement, 3,
+                                 json_integer_value(json_object_get(stamped, "version")));
+        if (is_new) {
             (void)sqlite3_bind_int64(statement, 4,
                                      json_integer_value(json_object_get(stamped, "committed_at")));
         }
@@ -193,11 +193,23 @@ static int write_locked(struct store_sqlite *self,
     if (rc != SQLITE_DONE) {
         return fail(self, rc, "write", err);
     }
-    if (old->version != 0) {
+    if (!is_new) {
         return sqlite3_changes(self->db) == 0 ? STORE_CONFLICT : 0;
     }
     prune_locked(self, in);
     return 0;
+}
+
+/* Write the document as version old.version + 1. */
+static int write_locked(struct store_sqlite *self,
+                        enum store_collection in,
+                        const struct stamp *old,
+                        const json_t *document,
+                        struct fed_err *err)
+{
+    return write_stamped_locked(self, in, old->version == 0,
+                                store_document_stamp(document, old->committed_ms, old->version + 1),
+                                err);
 }
 
 static int
@@ -209,6 +221,18 @@ sqlite_insert(struct store *store, enum store_collection in, json_t *document, s
 
     (void)pthread_mutex_lock(&self->lock);
     rc = write_locked(self, in, &none, document, err);
+    (void)pthread_mutex_unlock(&self->lock);
+    return rc;
+}
+
+static int
+sqlite_restore(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    int rc;
+
+    (void)pthread_mutex_lock(&self->lock);
+    rc = write_stamped_locked(self, in, true, json_deep_copy(document), err);
     (void)pthread_mutex_unlock(&self->lock);
     return rc;
 }
@@ -319,8 +343,7 @@ static int sqlite_find(struct store *store,
                        struct fed_err *err)
 {
     struct store_sqlite *self = self_of(store);
-    const bool is_plain = query->n_filters == 0 && (query->sort_path == NULL ||
-                                                    strcmp(query->sort_path, "committed_at") == 0);
+    const bool is_plain = query->n_filters == 0 && store_query_is_by_insertion(query);
     json_t *documents = json_array();
     sqlite3_stmt *statement;
     size_t n = 0;
@@ -391,9 +414,9 @@ static void sqlite_close(struct store *store)
     free(self);
 }
 
-static const struct store_ops sqlite_ops = {"sqlite",      sqlite_insert, sqlite_replace,
-                                            sqlite_put,    sqlite_get,    sqlite_find,
-                                            sqlite_remove, sqlite_close};
+static const struct store_ops sqlite_ops = {"sqlite",    sqlite_insert,  sqlite_replace,
+                                            sqlite_put,  sqlite_restore, sqlite_get,
+                                            sqlite_find, sqlite_remove,  sqlite_close};
 
 /* The lock lives as long as the descriptor, so it goes with the process, however that ends. */
 static int take_lock(struct store_sqlite *self, const char *path, struct fed_err *err)

@@ -149,6 +149,57 @@ static void test_remove(void **state)
     assert_string_equal(read_text(f, "a", 0, 5), "again");
 }
 
+/* All keys, `step` at a time, with a blank behind each. */
+static const char *list_text(struct fixture *f, const char *after, size_t step)
+{
+    static char text[512];
+    char keys[8][BLOB_KEY_MAX + 1];
+    char last[BLOB_KEY_MAX + 1];
+    size_t n = step;
+    size_t end = 0;
+
+    text[0] = '\0';
+    (void)snprintf(last, sizeof(last), "%s", after);
+    while (n > 0) {
+        n = step;
+        assert_int_equal(blob_list(f->store, last, keys, &n, &f->err), 0);
+        assert_in_range(n, 0, step);
+        for (size_t i = 0; i < n; i++) {
+            end += (size_t)snprintf(text + end, sizeof(text) - end, "%s ", keys[i]);
+            assert_in_range(end, 1, sizeof(text) - 1);
+        }
+        (void)snprintf(last, sizeof(last), "%s", n > 0 ? keys[n - 1] : "");
+    }
+    return text;
+}
+
+static void test_list(void **state)
+{
+    static const char *const names[] = {"m-10", "m_1", "m-1", "z", "m.1", "0", "m-2"};
+    struct fixture *f = *state;
+    struct blob_writer *writer = NULL;
+    char key[1][BLOB_KEY_MAX + 1];
+    size_t n = 1;
+
+    assert_string_equal(list_text(f, "", 3), "");
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        assert_int_equal(put(f, names[i], "x", 1, 1), 0);
+    }
+    for (size_t step = 1; step <= 8; step++) {
+        assert_string_equal(list_text(f, "", step), "0 m-1 m-10 m-2 m.1 m_1 z ");
+    }
+    assert_string_equal(list_text(f, "m-10", 3), "m-2 m.1 m_1 z ");
+    assert_string_equal(list_text(f, "m-11", 3), "m-2 m.1 m_1 z "); /* one that is not there */
+    assert_string_equal(list_text(f, "z", 3), "");
+    /* what is not committed is not there, nor what was removed */
+    assert_int_equal(blob_put_begin(f->store, "begun", &writer, &f->err), 0);
+    assert_int_equal(blob_put_chunk(writer, "x", 1, &f->err), 0);
+    assert_int_equal(blob_remove(f->store, "m.1", &f->err), 0);
+    assert_string_equal(list_text(f, "", 8), "0 m-1 m-10 m-2 m_1 z ");
+    blob_put_abort(writer);
+    assert_int_equal(blob_list(f->store, "../x", key, &n, &f->err), -FED_E_INVALID);
+}
+
 static void test_keys_are_no_paths(void **state)
 {
     static const char *const bad[] = {"",         ".", "..",  "../x", "a/b",     "/etc/passwd",
@@ -284,6 +335,7 @@ int blob_contract_run(const char *name, blob_url_fn url)
         TEST(test_nothing_shows_before_the_commit),
         TEST(test_two_writers_of_one_key),
         TEST(test_remove),
+        TEST(test_list),
         TEST(test_keys_are_no_paths),
         TEST(test_files_in_and_out),
         TEST(test_many_threads),
