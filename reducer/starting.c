@@ -271,6 +271,7 @@ static void on_read(void *arg)
     struct reducer *reducer = starting->reducer;
     struct host_ask *ask = find_ask(reducer, starting->ask);
 
+    reducer->n_starting--;
     if (ask == NULL || reducer->end.is_draining) {
         free_starting(starting);
     } else if (starting->rc != 0) {
@@ -298,6 +299,10 @@ void reducer_start_session(struct reducer *reducer, struct host_ask *ask)
         reducer_ask_fail(ask, 400, "session_running", "A session is already running!");
         return;
     }
+    if (reducer->is_pruning) {
+        reducer_ask_fail(ask, 503, "pruning", "Models are being pruned: try again");
+        return;
+    }
     starting = calloc(1, sizeof(*starting));
     if (starting == NULL || (starting->input = json_deep_copy(ask->input)) == NULL) {
         free(starting);
@@ -309,6 +314,7 @@ void reducer_start_session(struct reducer *reducer, struct host_ask *ask)
     starting->token = (uint64_t)(uintptr_t)ask;
     fed_list_add(&reducer->pending, &ask->link);
     reducer->end.n_jobs++;
+    reducer->n_starting++;
     fed_job_init(&starting->job, work, on_read, starting);
     fed_workers_submit(reducer->workers, NULL, &starting->job);
 }

@@ -43,6 +43,14 @@ enum host_verb {
      *  "clients":[{"client_id","name","combiner","ip","status":"online|offline|available"}],
      *  "trouble":["one line each"]} */
     HOST_LIVE,
+    /* in: keep (integer), keep_best (text, optional), dry_run (bool). out: pruning_run()'s report
+     * (reducer/pruning.h); 409 while a session is being started. */
+    HOST_PRUNE,
+    /* out: {"version", "checks":[finding]} (reducer/checkup.h). */
+    HOST_DOCTOR,
+    /* out: {"models":n, "models_bytes", "metadata_bytes":n|null, "reserve_bytes",
+     *  "places":[{"what","path","free_bytes","total_bytes"}]}; what is pruned does not count. */
+    HOST_DISK,
 };
 
 struct host_ask {
