@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timex.h>
 
 #include "common/base/clock.h"
 #include "common/base/id.h"
@@ -175,6 +176,22 @@ void checkup_blobs(json_t *findings, struct blob_store *blobs)
         checkup_failure(findings, "blobs", &err);
     } else {
         add_speed(findings, "blobs", blobs->ops->name, fed_clock_mono_us() - began_us);
+    }
+}
+
+/* -- clock --------------------------------------------------------------------------------------
+ */
+
+void checkup_clock(json_t *findings)
+{
+    struct timex state = {0};
+
+    if (adjtimex(&state) == TIME_ERROR) {
+        checkup_add(findings, "clock", "warning", "run an NTP client (chrony, systemd-timesyncd)",
+                    "nothing keeps this machine's clock right");
+    } else {
+        checkup_add(findings, "clock", "ok", "", "synchronised, error at most %ld ms",
+                    state.maxerror / 1000);
     }
 }
 

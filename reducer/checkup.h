@@ -31,6 +31,9 @@ void checkup_blobs(json_t *findings, struct blob_store *blobs);
 /* Free space of each folder. */
 void checkup_space(json_t *findings, const struct space *space);
 
+/* Is this machine's clock kept right? The object store refuses requests of a wrong one. */
+void checkup_clock(json_t *findings);
+
 /* A store that could not be opened: the failure, and what to do about it. */
 void checkup_failure(json_t *findings, const char *name, const struct fed_err *err);
 

@@ -50,6 +50,7 @@ static int check_up(struct chore *chore)
     checkup_store(findings, chore->reducer->store);
     checkup_blobs(findings, chore->reducer->blobs);
     checkup_space(findings, &chore->reducer->space.places);
+    checkup_clock(findings);
     chore->output = json_pack("{s:o,s:s}", "checks", findings, "version", CONFED_VERSION);
     return chore->output == NULL ? fed_err_set(&chore->err, FED_E_NOMEM, "checks") : 0;
 }

@@ -49,12 +49,22 @@ static int take_session(void *arg, json_t *session, struct fed_err *err)
     return 0;
 }
 
+/* The metric of that name, or of FEDn's custom, "test_accuracy" for "accuracy". */
+static const json_t *find_metric(const json_t *data, const char *metric)
+{
+    char name[96];
+    const json_t *value = json_object_get(data, metric);
+
+    (void)snprintf(name, sizeof(name), "test_%.80s", metric);
+    return value != NULL ? value : json_object_get(data, name);
+}
+
 static int take_validation(void *arg, json_t *validation, struct fed_err *err)
 {
     struct walk *walk = arg;
     const char *model_id = rows_get_text(validation, "model_id", "");
     json_t *data = json_loads(rows_get_text(validation, "data", ""), 0, NULL);
-    const json_t *value = json_object_get(data, walk->pruning->metric);
+    const json_t *value = find_metric(data, walk->pruning->metric);
     json_t *mean = json_object_get(walk->means, model_id);
 
     (void)err;

@@ -114,7 +114,8 @@ const struct fed_conf_spec settings_spec = {
     .program = "confed-reducer",
     .env_prefix = "FED_REDUCER",
     .summary = "Runs the sessions and rounds of a federation; serves REST and the combiners.",
-    .epilog = "Example: confed-reducer --store sqlite:/var/lib/confed/confed.db "
+    .epilog = "With --check (or --check=json) it checks what it depends on, and ends.\n"
+              "Example: confed-reducer --store sqlite:/var/lib/confed/confed.db "
               "--blob dir:/var/lib/confed/blobs",
     .items = items,
     .n_items = sizeof(items) / sizeof(items[0]),

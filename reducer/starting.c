@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/base/log.h"
+#include "reducer/pruning.h"
 #include "reducer/reducer_inside.h"
 #include "reducer/rows.h"
 
@@ -102,13 +103,18 @@ static int check_model(const struct reducer *reducer, const char *model_id, stru
 {
     json_t *row = NULL;
     uint64_t size = 0;
+    bool is_pruned;
     int rc;
 
     if (!fed_id_is_valid(model_id)) {
         return NO_MODEL;
     }
     rc = store_get(reducer->store, STORE_MODELS, model_id, &row, err);
+    is_pruned = pruning_is_pruned(row);
     json_decref(row);
+    if (rc == 0 && is_pruned) {
+        return NO_MODEL; /* its file may be there still, but not for long */
+    }
     if (rc != 0) {
         return rc < 0 ? rc : NO_MODEL;
     }

@@ -22,6 +22,7 @@
 #include "reducer/cli/child.h"
 #include "reducer/cli/cmd.h"
 #include "reducer/cli/interrupt.h"
+#include "reducer/cli/program.h"
 
 #define BACKLOG  1024
 #define DRAIN_MS 15000U /* the daemons' own limit is 10 s */
@@ -91,29 +92,11 @@ static int listen_on(const char *text, int *ret_fd, struct fed_err *err)
 
 /* -- the program ------------------------------------------------------------------------------- */
 
-/* A name without a folder is looked for beside this program. */
-static int find_program(const char *name, char ret_path[FED_PATH_SIZE], struct fed_err *err)
-{
-    char self[FED_PATH_SIZE];
-    ssize_t n;
-
-    if (strchr(name, '/') != NULL) {
-        return fed_path_format(ret_path, err, "%s", name);
-    }
-    n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (n <= 0) {
-        return fed_file_error(err, "read", "/proc/self/exe");
-    }
-    self[n] = '\0';
-    *strrchr(self, '/') = '\0';
-    return fed_path_format(ret_path, err, "%s/%s", self, name);
-}
-
 static int make_words(struct hold *hold, struct fed_err *err)
 {
     char path[FED_PATH_SIZE];
     const struct args *args = &hold->call->args;
-    const int rc = find_program(args->words[0], path, err);
+    const int rc = program_find(args->words[0], path, err);
 
     if (rc < 0) {
         return rc;
