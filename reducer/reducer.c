@@ -183,10 +183,16 @@ static int check_address(const char *key, const char *address, struct fed_err *e
 
 static int open_stores(struct reducer *reducer, struct fed_err *err)
 {
+    const struct store_config where = {
+        .url = reducer->settings->store,
+        .user = reducer->settings->store_user,
+        .password = reducer->settings->store_password,
+        .ca_file = reducer->settings->store_ca_file,
+    };
     int rc = check_address("http", reducer->settings->http, err);
 
     rc = rc < 0 ? rc : check_address("rpc", reducer->settings->rpc, err);
-    rc = rc < 0 ? rc : store_open(reducer->settings->store, &reducer->store, err);
+    rc = rc < 0 ? rc : store_open_as(&where, &reducer->store, err);
     rc = rc < 0 ? rc : blob_open(reducer->settings->blob, &reducer->blobs, err);
     return rc < 0 ? rc : make_work(reducer, err);
 }

@@ -10,6 +10,9 @@ struct settings {
     const char *http;
     const char *rpc;
     const char *store;
+    const char *store_user;
+    const char *store_password;
+    const char *store_ca_file;
     const char *blob;
     const char *work;
     const char *ready_file;

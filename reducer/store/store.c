@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/base/text.h"
 #include "reducer/store/store_inside.h"
 
 #ifndef STORE_CAP            /* the contract's tests set a small one */
@@ -40,13 +41,27 @@ const char *store_collection_key(enum store_collection in)
 
 int store_open(const char *url, struct store **ret_store, struct fed_err *err)
 {
+    return store_open_as(&(struct store_config){.url = url}, ret_store, err);
+}
+
+int store_open_as(const struct store_config *config, struct store **ret_store, struct fed_err *err)
+{
+    const char *url = config->url;
+    char blanked[256];
+
     if (strncmp(url, "sqlite:", 7) == 0 && url[7] != '\0') {
         return store_sqlite_open(url + 7, ret_store, err);
     }
     if (strcmp(url, "mem:") == 0) {
         return store_mem_open(ret_store, err);
     }
-    return fed_err_set(err, FED_E_INVALID, "store '%s' is of no known kind: use sqlite:FILE", url);
+    if (strncmp(url, "mongodb://", 10) == 0 || strncmp(url, "mongodb+srv://", 14) == 0) {
+        return store_mongo_open(config, ret_store, err);
+    }
+    fed_text_blank_url(url, blanked, sizeof(blanked));
+    return fed_err_set(err, FED_E_INVALID,
+                       "store '%s' is of no known kind: use sqlite:FILE or mongodb://HOST/DATABASE",
+                       blanked);
 }
 
 struct store *store_close(struct store *store)
