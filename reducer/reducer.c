@@ -102,6 +102,7 @@ static void drain(struct reducer *reducer)
     }
     reducer->end.is_draining = true;
     fed_timer_stop(&reducer->tick);
+    fed_timer_stop(&reducer->space.timer);
     reducer_end_asks(reducer);
     if (reducer->rest != NULL) {
         rest_server_close(reducer->rest);
@@ -211,6 +212,7 @@ static void init_parts(struct reducer *reducer)
     news_init(&reducer->news, reducer->feed);
     store_watch(reducer->store, &(struct store_watcher){news_row, &reducer->news});
     fed_timer_init(&reducer->tick, on_tick, reducer);
+    fed_timer_init(&reducer->space.timer, NULL, reducer); /* until reducer_watch_space() */
     fed_timer_init(&reducer->end.limit, on_limit, reducer);
     fed_event_init(&reducer->end.event, on_stop, reducer);
     reducer->started_ms = reducer_now_ms(reducer);
@@ -262,6 +264,9 @@ int reducer_new(const struct settings *settings, struct reducer **ret_reducer, s
     init_parts(reducer);
     rc = fed_rpc_new(reducer->loop, &reducer->rpc, err);
     rc = rc < 0 ? rc : reducer_resume(reducer, err);
+    if (rc == 0) {
+        reducer_watch_space(reducer);
+    }
     rc = rc < 0 ? rc : listen_rpc(reducer, err);
     rc = rc < 0 ? rc : listen_http(reducer, err);
     if (rc < 0) {

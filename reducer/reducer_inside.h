@@ -14,6 +14,7 @@
 #include "reducer/rest/host.h"
 #include "reducer/rpc/federation_server.h"
 #include "reducer/shelf.h"
+#include "reducer/space.h"
 #include "reducer/summing.h"
 
 struct rest_server;
@@ -59,6 +60,16 @@ struct reducer {
         uint64_t told_ms;
     } live;
     uint64_t started_ms;
+    bool is_pruning;     /* no session starts meanwhile */
+    unsigned n_starting; /* starts that read what is there: no pruning meanwhile */
+    struct {
+        struct space places;
+        struct fed_timer timer;
+        struct fed_job job;
+        bool found_short; /* the job's, as the following */
+        char found[SPACE_TEXT_SIZE];
+        char trouble[SPACE_TEXT_SIZE]; /* as told; empty: none */
+    } space;
     struct {
         struct fed_event event;
         struct fed_job job; /* frees the REST server */
@@ -90,6 +101,10 @@ void reducer_ask_fail(struct host_ask *ask, int status, const char *code, const 
 
 /* -- starting.c: HOST_SESSION_START */
 void reducer_start_session(struct reducer *reducer, struct host_ask *ask);
+
+/* -- chores.c */
+void reducer_do_chore(struct reducer *reducer, struct host_ask *ask);
+void reducer_watch_space(struct reducer *reducer); /* before the loop runs; blocks */
 
 /* -- resuming.c: before the loop runs */
 FED_NODISCARD int reducer_resume(struct reducer *reducer, struct fed_err *err);
