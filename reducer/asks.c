@@ -58,7 +58,7 @@ static struct live_view view_live(const struct reducer *reducer)
         .started_ms = reducer->started_ms,
         .now_ms = reducer_now_ms(reducer),
         .troubles = {reducer->journal.line.trouble, reducer->summing.line.trouble,
-                     reducer->side.trouble},
+                     reducer->side.trouble, reducer->space.trouble},
     };
 }
 
@@ -262,6 +262,11 @@ static void on_ask(void *arg)
         break;
     case HOST_LISTEN:
         ask_listen(reducer, ask);
+        break;
+    case HOST_PRUNE:
+    case HOST_DOCTOR:
+    case HOST_DISK:
+        reducer_do_chore(reducer, ask);
         break;
     }
 }

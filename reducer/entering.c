@@ -47,6 +47,9 @@ int reducer_enter(struct reducer *reducer, struct fed_err *err)
 {
     int rc = reducer_resume(reducer, err);
 
+    if (rc == 0) {
+        reducer_watch_space(reducer);
+    }
     rc = rc < 0 ? rc : reducer_listen_rpc(reducer, err);
     (void)pthread_mutex_lock(&reducer->entering.lock);
     reducer->entering.is_serving = rc == 0;

@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "reducer/opening.h"
 #include "reducer/reducer_inside.h"
 #include "reducer/rest/rest_server.h"
 
@@ -102,6 +103,7 @@ static void drain(struct reducer *reducer)
     }
     reducer->end.is_draining = true;
     fed_timer_stop(&reducer->tick);
+    fed_timer_stop(&reducer->space.timer);
     reducer_end_asks(reducer);
     if (reducer->rest != NULL) {
         rest_server_close(reducer->rest);
@@ -184,16 +186,10 @@ static int check_address(const char *key, const char *address, struct fed_err *e
 
 static int open_stores(struct reducer *reducer, struct fed_err *err)
 {
-    const struct store_config where = {
-        .url = reducer->settings->store,
-        .user = reducer->settings->store_user,
-        .password = reducer->settings->store_password,
-        .ca_file = reducer->settings->store_ca_file,
-    };
     int rc = check_address("http", reducer->settings->http, err);
 
     rc = rc < 0 ? rc : check_address("rpc", reducer->settings->rpc, err);
-    rc = rc < 0 ? rc : store_open_as(&where, &reducer->store, err);
+    rc = rc < 0 ? rc : opening_store(reducer->settings, &reducer->store, err);
     rc = rc < 0 ? rc : blob_open(reducer->settings->blob, &reducer->blobs, err);
     return rc < 0 ? rc : make_work(reducer, err);
 }
@@ -213,6 +209,7 @@ static void init_parts(struct reducer *reducer)
     news_init(&reducer->news, reducer->feed);
     store_watch(reducer->store, &(struct store_watcher){news_row, &reducer->news});
     fed_timer_init(&reducer->tick, on_tick, reducer);
+    fed_timer_init(&reducer->space.timer, NULL, reducer); /* until reducer_watch_space() */
     fed_timer_init(&reducer->end.limit, on_limit, reducer);
     fed_event_init(&reducer->end.event, on_stop, reducer);
     reducer->started_ms = reducer_now_ms(reducer);

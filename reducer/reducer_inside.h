@@ -15,6 +15,7 @@
 #include "reducer/rest/host.h"
 #include "reducer/rpc/federation_server.h"
 #include "reducer/shelf.h"
+#include "reducer/space.h"
 #include "reducer/summing.h"
 
 struct rest_server;
@@ -67,6 +68,16 @@ struct reducer {
         bool is_serving; /* asks go to the loop */
         char why[384];   /* not yet */
     } entering;
+    bool is_pruning;     /* no session starts meanwhile */
+    unsigned n_starting; /* starts that read what is there: no pruning meanwhile */
+    struct {
+        struct space places;
+        struct fed_timer timer;
+        struct fed_job job;
+        bool found_short; /* the job's, as the following */
+        char found[SPACE_TEXT_SIZE];
+        char trouble[SPACE_TEXT_SIZE]; /* as told; empty: none */
+    } space;
     struct {
         struct fed_event event;
         struct fed_job job; /* frees the REST server */
@@ -91,13 +102,17 @@ extern const struct records_ops reducer_records_ops;
 /* -- asks.c */
 void reducer_host_init(struct reducer *reducer);
 void reducer_answer(struct reducer *reducer, uint64_t token, int status, const char *text);
-void reducer_look_live(struct reducer *reducer);                        /* something has changed */
+void reducer_look_live(struct reducer *reducer);                         /* something has changed */
 void reducer_end_asks(struct reducer *reducer);                          /* answer all with 503 */
 void reducer_ask_done(struct host_ask *ask, int status, json_t *output); /* takes output */
 void reducer_ask_fail(struct host_ask *ask, int status, const char *code, const char *message);
 
 /* -- starting.c: HOST_SESSION_START */
 void reducer_start_session(struct reducer *reducer, struct host_ask *ask);
+
+/* -- chores.c */
+void reducer_do_chore(struct reducer *reducer, struct host_ask *ask);
+void reducer_watch_space(struct reducer *reducer); /* before the loop runs; blocks */
 
 /* -- resuming.c: before the loop runs. May be called again after a failure. */
 FED_NODISCARD int reducer_resume(struct reducer *reducer, struct fed_err *err);

@@ -101,6 +101,14 @@ static const struct fed_conf_item items[] = {
          examples_max,
          "N",
          "most examples one update may claim"),
+    ITEM("disk_reserve",
+         SIZE,
+         "256MiB",
+         0,
+         1ULL << 50,
+         disk_reserve,
+         "SIZE",
+         "no round is planned while a disk has less free than that"),
     ITEM("drain_limit",
          DURATION,
          "10s",
@@ -125,7 +133,8 @@ const struct fed_conf_spec settings_spec = {
     .program = "confed-reducer",
     .env_prefix = "FED_REDUCER",
     .summary = "Runs the sessions and rounds of a federation; serves REST and the combiners.",
-    .epilog = "Example: confed-reducer --store sqlite:/var/lib/confed/confed.db "
+    .epilog = "With --check (or --check=json) it checks what it depends on, and ends.\n"
+              "Example: confed-reducer --store sqlite:/var/lib/confed/confed.db "
               "--blob dir:/var/lib/confed/blobs",
     .items = items,
     .n_items = sizeof(items) / sizeof(items[0]),

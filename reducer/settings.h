@@ -24,6 +24,7 @@ struct settings {
     uint64_t combiner_grace_ms;
     uint64_t close_timeout_ms;
     uint64_t examples_max;
+    uint64_t disk_reserve;
     uint64_t drain_limit_ms;
 };
 
