@@ -133,13 +133,13 @@ static json_t *encode_round(const struct bench *bench)
     for (unsigned i = 0; i < bench->n_clients; i++) {
         char name[32];
         (void)snprintf(name, sizeof(name), "client-%u", i);
-        (void)json_array_append_new(clients, json_pack("{s:s,s:s}", "client_id", name,
-                                                       "combiner_id", bench->run));
+        (void)json_array_append_new(
+            clients, json_pack("{s:s,s:s}", "client_id", name, "combiner_id", bench->run));
         if (bench->step == STEP_COMMITTED) {
-            (void)json_array_append_new(
-                entries, json_pack("{s:s,s:i,s:s,s:f,s:f}", "client_id", name, "examples", 600,
-                                   "combiner_id", bench->run, "training_s", 1.25, "upload_s",
-                                   0.125));
+            (void)json_array_append_new(entries,
+                                        json_pack("{s:s,s:i,s:s,s:f,s:f}", "client_id", name,
+                                                  "examples", 600, "combiner_id", bench->run,
+                                                  "training_s", 1.25, "upload_s", 0.125));
         }
     }
     return json_pack("{s:o,s:s,s:i,s:s,s:o,s:o,s:s}", "round_id",
@@ -230,8 +230,7 @@ int main(int argc, char **argv)
     bench.n_clients = (unsigned)strtoul(argv[3], NULL, 10);
     if (fed_uuid_new(bench.run, &err) < 0 || store_open(argv[1], &bench.store, &err) < 0 ||
         journal_open(&bench.journal, bench.store, &err) < 0 ||
-        fed_loop_new(&bench.loop, &err) < 0 ||
-        fed_workers_new(bench.loop, 4, &workers, &err) < 0) {
+        fed_loop_new(&bench.loop, &err) < 0 || fed_workers_new(bench.loop, 4, &workers, &err) < 0) {
         die("start", &err);
     }
     session = json_pack("{s:s,s:s}", "session_id", bench.run, "status", "Started");
