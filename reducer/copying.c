@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/fault.h"
 #include "common/base/id.h"
 #include "common/model/checksum.h"
 #include "reducer/blob/blob.h"
@@ -189,6 +190,7 @@ static int copy_new(struct copy *copy, const char *key, struct fed_err *err)
         return rc < 0 ? rc : 0; /* removed meanwhile */
     }
     copy->blobs++;
+    FED_FAULT_POINT("migrate.blob");
     return blob_put_commit(writer, sha256, err);
 }
 

@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "reducer/reducer_inside.h"
 #include "reducer/rest/rest_server.h"
+#include "reducer/stores.h"
 
 uint64_t reducer_now_ms(const struct reducer *reducer)
 {
@@ -183,17 +184,11 @@ static int check_address(const char *key, const char *address, struct fed_err *e
 
 static int open_stores(struct reducer *reducer, struct fed_err *err)
 {
-    const struct store_config where = {
-        .url = reducer->settings->store,
-        .user = reducer->settings->store_user,
-        .password = reducer->settings->store_password,
-        .ca_file = reducer->settings->store_ca_file,
-    };
     int rc = check_address("http", reducer->settings->http, err);
 
     rc = rc < 0 ? rc : check_address("rpc", reducer->settings->rpc, err);
-    rc = rc < 0 ? rc : store_open_as(&where, &reducer->store, err);
-    rc = rc < 0 ? rc : blob_open(reducer->settings->blob, &reducer->blobs, err);
+    rc = rc < 0 ? rc : stores_open_metadata(reducer->settings, &reducer->store, err);
+    rc = rc < 0 ? rc : stores_open_blobs(reducer->settings, &reducer->blobs, err);
     return rc < 0 ? rc : make_work(reducer, err);
 }
 

@@ -7,6 +7,7 @@
 
 #include "reducer/blob/blob.h"
 #include "reducer/store/store.h"
+#include "reducer/stores.h"
 
 #define WORDS_MAX 8
 
@@ -87,8 +88,8 @@ int side_open(struct side *side,
                            flag, flag, flag);
     }
     rc = rc < 0 ? rc : load_settings(side, flag, words, err);
-    rc = rc < 0 ? rc : store_open(side->settings.store, &side->store, err);
-    return rc < 0 ? rc : blob_open(side->settings.blob, &side->blobs, err);
+    rc = rc < 0 ? rc : stores_open_metadata(&side->settings, &side->store, err);
+    return rc < 0 ? rc : stores_open_blobs(&side->settings, &side->blobs, err);
 }
 
 int side_finish(struct side *side, struct fed_err *err)
