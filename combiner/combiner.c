@@ -46,7 +46,7 @@ static int open_spool(struct combiner *combiner, struct fed_err *err)
         .on_unsent = combiner_on_unsent,
         .arg = combiner,
     };
-    int rc = spool_open(settings->spool, &combiner->spool, err);
+    int rc = spool_open(settings->spool, settings_is_synced(settings), &combiner->spool, err);
 
     staging_init(&combiner->staging, &limits);
     combiner->is_staging = true;

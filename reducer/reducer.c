@@ -55,7 +55,7 @@ static void on_line(void *arg)
 
     reducer->live.seq++;
     if (!reducer->end.is_draining) {
-        reducer_look_polls(reducer);
+        reducer_look_live(reducer);
     }
     look_quiet(reducer);
 }
@@ -124,9 +124,10 @@ static void drain(struct reducer *reducer)
 static void on_stop(void *arg)
 {
     struct reducer *reducer = arg;
-    const struct round *round = federation_get_round(reducer->federation);
+    const struct round *round;
 
     if (!reducer->end.is_draining) {
+        round = federation_get_round(reducer->federation);
         fed_log(FED_LOG_INFO, "reducer", "draining", "left_open=\"%s%s\"",
                 round != NULL && round->state <= ROUND_CLOSING ? "round " : "nothing",
                 round != NULL && round->state <= ROUND_CLOSING ? round->round_id : "");
@@ -136,6 +137,7 @@ static void on_stop(void *arg)
 
 void reducer_stop(struct reducer *reducer)
 {
+    reducer_stop_entering(reducer);
     fed_loop_post(reducer->loop, &reducer->end.event);
 }
 
@@ -204,6 +206,8 @@ static void init_parts(struct reducer *reducer)
     records_init(&reducer->records, &reducer->side, reducer->store, &reducer_records_ops, reducer);
     summing_init(&reducer->summing, reducer->blobs, reducer->work);
     reducer_host_init(reducer);
+    news_init(&reducer->news, reducer->feed);
+    store_watch(reducer->store, &(struct store_watcher){news_row, &reducer->news});
     fed_timer_init(&reducer->tick, on_tick, reducer);
     fed_timer_init(&reducer->space.timer, NULL, reducer); /* until reducer_watch_space() */
     fed_timer_init(&reducer->end.limit, on_limit, reducer);
@@ -212,7 +216,7 @@ static void init_parts(struct reducer *reducer)
     reducer->live.seq = fed_clock_utc_ms(); /* so that a seq of an earlier process is old */
 }
 
-static int listen_rpc(struct reducer *reducer, struct fed_err *err)
+int reducer_listen_rpc(struct reducer *reducer, struct fed_err *err)
 {
     const struct federation_server_config config = {
         .listen = reducer->settings->rpc,
@@ -245,7 +249,9 @@ int reducer_new(const struct settings *settings, struct reducer **ret_reducer, s
         return fed_err_set(err, FED_E_NOMEM, "reducer");
     }
     reducer->settings = settings;
+    reducer_entering_init(reducer);
     rc = open_stores(reducer, err);
+    rc = rc < 0 ? rc : feed_new(&reducer->feed, err);
     rc = rc < 0 ? rc : fed_loop_new(&reducer->loop, err);
     rc = rc < 0
              ? rc
@@ -255,12 +261,8 @@ int reducer_new(const struct settings *settings, struct reducer **ret_reducer, s
     }
     init_parts(reducer);
     rc = fed_rpc_new(reducer->loop, &reducer->rpc, err);
-    rc = rc < 0 ? rc : reducer_resume(reducer, err);
-    if (rc == 0) {
-        reducer_watch_space(reducer);
-    }
-    rc = rc < 0 ? rc : listen_rpc(reducer, err);
     rc = rc < 0 ? rc : listen_http(reducer, err);
+    rc = rc < 0 ? rc : reducer_enter(reducer, err);
     if (rc < 0) {
         return rc;
     }
@@ -293,6 +295,19 @@ static void write_ready(const struct reducer *reducer)
 
 int reducer_run(struct reducer *reducer)
 {
+    struct fed_err err = {0};
+    char why[sizeof(reducer->entering.why)];
+    int rc = 0;
+
+    if (!reducer_is_serving(reducer, why, sizeof(why))) {
+        rc = reducer_await_store(reducer, &err);
+    }
+    if (rc != 0) {
+        if (rc < 0) {
+            fed_log(FED_LOG_ERROR, "reducer", "failed", "why=\"%s\"", err.msg);
+        }
+        return rc < 0 ? FED_EXIT_FAILED : FED_EXIT_OK;
+    }
     fed_log(FED_LOG_INFO, "reducer", "serving", "http_port=%u rpc_port=%u epoch=%llu version=%s",
             rest_server_port(reducer->rest), federation_server_port(reducer->port),
             (unsigned long long)reducer->journal.epoch, CONFED_VERSION);
@@ -326,6 +341,7 @@ static void deinit_parts(struct reducer *reducer)
     attendance_deinit(&reducer->attendance);
     journal_deinit(&reducer->journal);
     shelf_deinit(&reducer->shelf);
+    news_deinit(&reducer->news);
 }
 
 struct reducer *reducer_free(struct reducer *reducer)
@@ -354,8 +370,10 @@ struct reducer *reducer_free(struct reducer *reducer)
     (void)federation_free(reducer->federation);
     json_decref(reducer->session);
     (void)fed_loop_free(reducer->loop);
+    reducer_entering_deinit(reducer);
     (void)blob_close(reducer->blobs);
     (void)store_close(reducer->store);
+    (void)feed_free(reducer->feed);
     if (reducer->work[0] != '\0' && fed_folder_remove(reducer->work, NULL) < 0) {
         fed_log(FED_LOG_WARNING, "reducer", "left_files", "folder=\"%s\"", reducer->work);
     }

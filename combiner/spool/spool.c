@@ -30,6 +30,7 @@ struct spool {
     char folder[FED_PATH_SIZE];
     char combiner_id[FED_ID_SIZE];
     int lock_fd;
+    bool is_synced;                /* an admission is flushed before it is one */
     _Atomic uint64_t *next_serial; /* owned; the one thing that changes */
 };
 
@@ -197,7 +198,7 @@ static int make_folders(const struct spool *spool, struct fed_err *err)
     return rc;
 }
 
-int spool_open(const char *folder, struct spool **ret_spool, struct fed_err *err)
+int spool_open(const char *folder, bool is_synced, struct spool **ret_spool, struct fed_err *err)
 {
     FED_CLEANUP(spool_close_p) struct spool *spool = calloc(1, sizeof(*spool));
     int rc;
@@ -206,6 +207,7 @@ int spool_open(const char *folder, struct spool **ret_spool, struct fed_err *err
         return fed_err_set(err, FED_E_NOMEM, "spool");
     }
     spool->lock_fd = -1;
+    spool->is_synced = is_synced;
     spool->next_serial = calloc(1, sizeof(*spool->next_serial));
     if (spool->next_serial == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "spool");
@@ -447,6 +449,26 @@ int spool_list_uploads(const struct spool *spool,
 
 /* -- rounds ------------------------------------------------------------------------------------ */
 
+/* Make the log and flush the name of its folder: the plan's replacement flushes the names in it. */
+static int sync_round(const struct spool *spool, const char *round_id, struct fed_err *err)
+{
+    char path[FED_PATH_SIZE];
+    int rc = spool_path_round(spool, round_id, NULL, path, err);
+    int fd;
+
+    rc = rc < 0 ? rc : fed_file_sync_folder(path, err);
+    rc = rc < 0 ? rc : spool_path_round(spool, round_id, "log", path, err);
+    if (rc < 0) {
+        return rc;
+    }
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return fed_file_error(err, "make", path);
+    }
+    (void)close(fd);
+    return 0;
+}
+
 int spool_store_plan(const struct spool *spool, const struct fed_plan *plan, struct fed_err *err)
 {
     char path[FED_PATH_SIZE];
@@ -454,10 +476,13 @@ int spool_store_plan(const struct spool *spool, const struct fed_plan *plan, str
     int rc = spool_path_round(spool, plan->round_id, NULL, path, err);
 
     rc = rc < 0 ? rc : fed_folder_make(path, err);
+    if (rc == 0 && spool->is_synced) {
+        rc = sync_round(spool, plan->round_id, err);
+    }
     rc = rc < 0 ? rc : spool_path_round(spool, plan->round_id, "plan", path, err);
     fed_buf_init(&buf, PLAN_FILE_MAX);
     rc = rc < 0 ? rc : plan_file_encode(&buf, plan, err);
-    rc = rc < 0 ? rc : fed_file_replace(path, fed_buf_view(&buf), false, err);
+    rc = rc < 0 ? rc : fed_file_replace(path, fed_buf_view(&buf), spool->is_synced, err);
     fed_buf_deinit(&buf);
     return rc;
 }
@@ -488,7 +513,11 @@ int spool_admit(const struct spool *spool,
         return fed_file_error(err, "link to", to);
     }
     FED_FAULT_POINT("combiner.linked");
-    rc = log_append(log, &record, err);
+    if (spool->is_synced) {
+        rc = fed_file_sync(to, err);
+        rc = rc < 0 ? rc : fed_file_sync_folder(to, err);
+    }
+    rc = rc < 0 ? rc : log_append(log, &record, spool->is_synced, err);
     /* One left over is evicted as an upload that was never announced. */
     (void)!unlink(rc < 0 ? to : from);
     return rc;
@@ -505,7 +534,7 @@ int spool_seal(const struct spool *spool,
     const int rc = spool_path_round(spool, round_id, "log", log, err);
 
     memcpy(record.sha256, sha256, sizeof(record.sha256));
-    return rc < 0 ? rc : log_append(log, &record, err);
+    return rc < 0 ? rc : log_append(log, &record, spool->is_synced, err);
 }
 
 void spool_drop_round(const struct spool *spool, const char *round_id)

@@ -12,7 +12,8 @@
  *   SPOOL/rounds/<round_id>/partial   the sealed sum
  *
  * Nothing here is flushed: the page cache outlives the process. After a power cut, records and
- * files whose length or CRC-32 does not hold are dropped.
+ * files whose length or CRC-32 does not hold are dropped. A spool opened with is_synced flushes
+ * what an admission consists of, so that it outlives a power cut, too.
  *
  * Serials name files; they rise, also over restarts, and are never used twice.
  *
@@ -22,6 +23,7 @@
 #ifndef COMBINER_SPOOL_SPOOL_H
 #define COMBINER_SPOOL_SPOOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -59,7 +61,8 @@ struct spool;
 
 /* Take the folder: make it, lock it, keep or make the identity, remove what was under way.
  * Fails with FED_E_CONFLICT (says which process holds it), FED_E_IO, FED_E_NOMEM. */
-FED_NODISCARD int spool_open(const char *folder, struct spool **ret_spool, struct fed_err *err);
+FED_NODISCARD int
+spool_open(const char *folder, bool is_synced, struct spool **ret_spool, struct fed_err *err);
 struct spool *spool_close(struct spool *spool); /* accepts NULL */
 FED_DEFINE_CLEANUP(struct spool, spool_close);
 

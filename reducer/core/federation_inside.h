@@ -44,8 +44,8 @@ struct federation {
     struct fed_strmap validated; /* client_id → the federation itself: a set */
 };
 
-/* A zeroed action at the end of the queue, to be filled in; NULL when out of memory (the action is
- * lost: only messages are made this way, and those may be lost). */
+/* A zeroed action at the end of the queue, to be filled in; NULL when out of memory: a message, which
+ * may be lost. The others have places kept for them. */
 struct federation_action *federation_push(struct federation *fed, enum federation_action_type type);
 
 void federation_answer(struct federation *fed, uint64_t token, int status, const char *text);

@@ -131,6 +131,15 @@ void round_admitted(struct round *round,
     fed_id_copy(client->update_id, entry->update_id);
 }
 
+void round_forget_admitted(struct round *round, const struct round_part *part)
+{
+    for (size_t i = 0; i < round->n_clients && part->state == PART_WAITING; i++) {
+        if (is_of_part(round, &round->clients[i], part)) {
+            round->clients[i].is_admitted = false;
+        }
+    }
+}
+
 static bool is_listed(const struct round *round, const struct fed_refused *refused)
 {
     for (size_t i = 0; i < round->n_refused; i++) {

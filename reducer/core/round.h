@@ -133,6 +133,10 @@ void round_refused(struct round *round,
                    const struct round_part *part,
                    const struct fed_refused *refused);
 
+/* The part's combiner is about to say its whole state: what it does not say again it does not have
+ * any more (a power cut takes what was not flushed), and its client is waited for again. */
+void round_forget_admitted(struct round *round, const struct round_part *part);
+
 /* A part that was given up is asked again, under a plan_seq above the fence. Its new plan is to be
  * journaled and sent. Harmless for a part that was not. */
 void round_reopen_part(struct round_part *part);

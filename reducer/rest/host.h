@@ -16,6 +16,7 @@
 
 struct store;
 struct blob_store;
+struct feed;
 
 /* Input and output are JSON objects; a refusal has http_status 4xx or 5xx and {"message": …}. */
 enum host_verb {
@@ -51,6 +52,8 @@ enum host_verb {
     /* out: {"models":n, "models_bytes", "metadata_bytes":n|null, "reserve_bytes",
      *  "places":[{"what","path","free_bytes","total_bytes"}]}; what is pruned does not count. */
     HOST_DISK,
+    /* Somebody is about to listen: from the answer on, every change goes to the feed. out: {}. */
+    HOST_LISTEN,
 };
 
 struct host_ask {
@@ -59,7 +62,7 @@ struct host_ask {
     /* filled in by the loop before done: */
     int http_status;
     json_t *output; /* owned by the asker from done on */
-    /* Called once, on the loop thread; must not block. */
+    /* Called once, on the loop thread or within submit(); must not block. */
     void (*done)(struct host_ask *ask);
     /* the host's own: */
     struct fed_event event;
@@ -71,8 +74,9 @@ struct host_ask {
 struct host {
     struct store *store;      /* borrowed */
     struct blob_store *blobs; /* borrowed */
+    struct feed *feed;        /* borrowed (reducer/rest/feed.h); NULL: there are no events */
     /* Hand an ask over; any thread. It is answered in every case, at the latest when the reducer
-     * ends (503). */
+     * ends (503), and at once while it waits for its store (503, what it waits for). */
     void (*submit)(struct host *host, struct host_ask *ask);
 };
 

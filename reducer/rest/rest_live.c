@@ -72,9 +72,27 @@ int rest_state(struct rest_request *request, struct fed_err *err)
     return ask_live(request, json_object(), err);
 }
 
+/* Alive; a line more for each thing that is awaited: not yet started, a store that is away. */
+static int answer_health(struct rest_request *request, struct fed_err *err)
+{
+    const json_t *troubles = json_object_get(request->ask.output, "trouble");
+    const char *message = json_string_value(json_object_get(request->ask.output, "message"));
+    int rc = rest_answer_text(request, 200, "OK", err);
+
+    if (rc == 0 && request->ask.status != 200 && message != NULL) {
+        rc = fed_buf_addf(&request->answer.body, err, "\n%s", message);
+    }
+    for (size_t i = 0; rc == 0 && i < json_array_size(troubles); i++) {
+        rc = fed_buf_addf(&request->answer.body, err, "\nwaits for %s",
+                          json_string_value(json_array_get(troubles, i)));
+    }
+    return rc;
+}
+
 int rest_health(struct rest_request *request, struct fed_err *err)
 {
-    return rest_answer_text(request, 200, "OK", err);
+    request->then = answer_health;
+    return ask_live(request, json_object(), err);
 }
 
 static int answer_ready(struct rest_request *request, struct fed_err *err)

@@ -1,7 +1,9 @@
 #include "reducer/store/store.h"
 
+#include <assert.h>
 #include <string.h>
 
+#include "common/base/blocking.h"
 #include "common/base/text.h"
 #include "reducer/store/store_inside.h"
 
@@ -74,11 +76,26 @@ struct store *store_close(struct store *store)
 
 static int check_document(enum store_collection in, const json_t *document, struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     if (store_document_key(in, document) == NULL) {
         return fed_err_set(err, FED_E_INVALID, "a document of %s lacks its %s",
                            store_collections[in].name, store_collections[in].key);
     }
     return 0;
+}
+
+void store_watch(struct store *store, const struct store_watcher *watcher)
+{
+    store->watcher = *watcher;
+}
+
+/* Returns rc. */
+static int tell_write(struct store *store, int rc, enum store_collection in, json_t *document)
+{
+    if (rc == 0 && store->watcher.on_write != NULL) {
+        store->watcher.on_write(store->watcher.arg, in, store_document_key(in, document), document);
+    }
+    return rc;
 }
 
 int store_insert(struct store *store,
@@ -88,7 +105,8 @@ int store_insert(struct store *store,
 {
     const int rc = check_document(in, document, err);
 
-    return rc < 0 ? rc : store->ops->insert(store, in, document, err);
+    return rc < 0 ? rc
+                  : tell_write(store, store->ops->insert(store, in, document, err), in, document);
 }
 
 int store_replace(struct store *store,
@@ -99,14 +117,16 @@ int store_replace(struct store *store,
 {
     const int rc = check_document(in, document, err);
 
-    return rc < 0 ? rc : store->ops->replace(store, in, version, document, err);
+    return rc < 0 ? rc
+                  : tell_write(store, store->ops->replace(store, in, version, document, err), in,
+                               document);
 }
 
 int store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
     const int rc = check_document(in, document, err);
 
-    return rc < 0 ? rc : store->ops->put(store, in, document, err);
+    return rc < 0 ? rc : tell_write(store, store->ops->put(store, in, document, err), in, document);
 }
 
 int store_restore(struct store *store,
@@ -134,6 +154,7 @@ int store_get(struct store *store,
               json_t **ret_document,
               struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     return store->ops->get(store, in, key, ret_document, err);
 }
 
@@ -144,6 +165,7 @@ int store_find(struct store *store,
                size_t *ret_n_matches,
                struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     return store->ops->find(store, in, query, ret_documents, ret_n_matches, err);
 }
 
@@ -152,5 +174,12 @@ int store_remove(struct store *store,
                  const char *key,
                  struct fed_err *err)
 {
-    return store->ops->remove(store, in, key, err);
+    int rc;
+
+    assert(fed_blocking_is_allowed());
+    rc = store->ops->remove(store, in, key, err);
+    if (rc == 0 && store->watcher.on_write != NULL) {
+        store->watcher.on_write(store->watcher.arg, in, key, NULL);
+    }
+    return rc;
 }

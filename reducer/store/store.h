@@ -124,8 +124,16 @@ struct store_ops {
     void (*close)(struct store *self);
 };
 
+/* Told of every write that has worked, on the thread that wrote; `document` (borrowed, not
+ * to be changed) as it was given, NULL where it was removed. Must not block. */
+struct store_watcher {
+    void (*on_write)(void *arg, enum store_collection in, const char *key, json_t *document);
+    void *arg;
+};
+
 struct store {
     const struct store_ops *ops;
+    struct store_watcher watcher; /* on_write NULL: none */
 };
 
 /* Where the store is, and who we are there. */
@@ -146,6 +154,9 @@ store_open_as(const struct store_config *config, struct store **ret_store, struc
 /* The same, with nothing but a URL. */
 FED_NODISCARD int store_open(const char *url, struct store **ret_store, struct fed_err *err);
 struct store *store_close(struct store *store); /* accepts NULL */
+
+/* Before other threads use the store. */
+void store_watch(struct store *store, const struct store_watcher *watcher);
 
 const char *store_collection_name(enum store_collection in); /* "sessions" */
 const char *store_collection_key(enum store_collection in);  /* "session_id" */

@@ -694,6 +694,32 @@ static void gives_way_to_another_reducer(void **state)
     fake_stop(&fix->fake);
 }
 
+/* Another reducer has entered this store since: our next round is not written, and we end. */
+static void yields_before_a_new_round(void **state)
+{
+    struct fixture *fix = *state;
+    json_t *federation;
+
+    open_reducer(fix);
+    put_seed(fix);
+    put_session(fix, 30);
+    begin_reducer(fix);
+    fix->fake.is_holding = true;
+    attach(fix);
+    start_well(fix, 2);
+    fake_await(&fix->fake, has_plan);
+    federation = get_row(fix, STORE_FEDERATION, "federation");
+    (void)json_object_set_new(federation, "reducer_epoch", json_integer(99));
+    assert_int_equal(store_put(fix->host->store, STORE_FEDERATION, federation, NULL), 0);
+    json_decref(federation);
+    fake_do(&fix->fake, fake_admit_all);
+    (void)pthread_join(fix->thread, NULL);
+    assert_int_equal(fix->status, FED_EXIT_FAILED);
+    assert_int_equal(count_rows(fix, STORE_ROUNDS), 1);
+    fix->reducer = reducer_free(fix->reducer);
+    fake_stop(&fix->fake);
+}
+
 static void lets_the_newest_link_win(void **state)
 {
     struct fixture *fix = *state;
@@ -783,6 +809,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(fails_a_round_without_quorum, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stops_a_session_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gives_way_to_another_reducer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(yields_before_a_new_round, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lets_the_newest_link_win, set_up, tear_down),
         cmocka_unit_test_setup_teardown(ends_a_start_that_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(keeps_who_is_there, set_up, tear_down),
