@@ -326,6 +326,7 @@ static const char *code_word(enum fed_code code)
         [FED_E_CONFLICT] = "conflict",
         [FED_E_CANCELLED] = "cancelled",
         [FED_E_UNSUPPORTED] = "unsupported",
+        [FED_E_DENIED] = "denied",
     };
 
     return words[code];
