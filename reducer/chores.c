@@ -249,7 +249,7 @@ static void note_space(struct reducer *reducer)
     reducer->live.seq++;
     federation_space(reducer->federation, reducer->space.found_short, reducer_now_ms(reducer));
     reducer_turn(reducer);
-    reducer_look_polls(reducer);
+    reducer_look_live(reducer);
 }
 
 static void on_watched(void *arg)
