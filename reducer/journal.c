@@ -149,27 +149,11 @@ check_round(struct journal *journal, const struct journal_entry *entry, struct f
     return rc <= 0 ? rc : changed(err, "the round's row");
 }
 
-/* A new round's insert is compared with nothing: is the store still ours? */
-static int check_epoch(struct journal *journal, struct fed_err *err)
-{
-    json_t *stored = NULL;
-    int rc = store_get(journal->store, STORE_FEDERATION, FEDERATION_KEY, &stored, err);
-
-    if (rc == 0 && rows_get_u64(stored, "reducer_epoch", 0) != journal->epoch) {
-        rc = STORE_CONFLICT;
-    }
-    json_decref(stored);
-    return rc <= 0 ? rc : changed(err, "the federation's row");
-}
-
 static int
 write_round(struct journal *journal, const struct journal_entry *entry, struct fed_err *err)
 {
-    int rc = entry->round_version == 0 ? check_epoch(journal, err) : 0;
+    int rc;
 
-    if (rc < 0) {
-        return rc;
-    }
     if (json_object_set_new(entry->round, "_epoch", json_integer((json_int_t)journal->epoch)) !=
         0) {
         return fed_err_set(err, FED_E_NOMEM, "the round's row");
