@@ -166,10 +166,11 @@ static int check_sum(const struct copy *copy,
 
     fed_hex_format(sha256, FED_SHA256_BYTES, hex);
     if (wanted != NULL && strcmp(wanted, hex) != 0) {
-        return fed_err_set(err, FED_E_CORRUPT,
-                           "the file of model %.80s is damaged at the source: its SHA-256 is not its "
-                           "row's",
-                           key);
+        return fed_err_set(
+            err, FED_E_CORRUPT,
+            "the file of model %.80s is damaged at the source: its SHA-256 is not its "
+            "row's",
+            key);
     }
     return 0;
 }
@@ -270,10 +271,10 @@ int copying_run(const struct copying *copying, json_t **ret_report, struct fed_e
     rc = rc < 0 ? rc : check_blobs(&copy, err);
     if (rc == 0) {
         tell(&copy, true);
-        *ret_report = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "documents", copy.documents,
-                                "documents_there", copy.documents_there, "blobs", copy.blobs,
-                                "blobs_there", copy.blobs_there, "bytes", copy.bytes, "missing",
-                                copy.missing);
+        *ret_report =
+            json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "documents", copy.documents, "documents_there",
+                      copy.documents_there, "blobs", copy.blobs, "blobs_there", copy.blobs_there,
+                      "bytes", copy.bytes, "missing", copy.missing);
         rc = *ret_report == NULL ? fed_err_set(err, FED_E_NOMEM, "copy") : 0;
     }
     free(copy.block);

@@ -65,8 +65,7 @@ static int load_settings(struct side *side,
         argv[argc] = texts[argc];
         argc++;
     }
-    rc = rc < 0 ? rc
-                : fed_conf_load(&settings_spec, argc, argv, &side->settings, &side->conf, err);
+    rc = rc < 0 ? rc : fed_conf_load(&settings_spec, argc, argv, &side->settings, &side->conf, err);
     return rc < 0 ? fed_err_wrap(err, rc, "%s", flag) : rc;
 }
 

@@ -84,9 +84,9 @@ static void test_a_failure_comes_with_advice(void **state)
         struct fed_err err = {0};
         (void)!fed_err_set(&err, cases[i].code, "%s", cases[i].message);
         checkup_failure(findings, "store", &err);
-        assert_non_null(strstr(
-            json_string_value(json_object_get(json_array_get(findings, 0), "advice")),
-            cases[i].advice));
+        assert_non_null(
+            strstr(json_string_value(json_object_get(json_array_get(findings, 0), "advice")),
+                   cases[i].advice));
         expect(findings, "failed store");
     }
 }

@@ -219,8 +219,8 @@ static void test_what_a_crash_left(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_the_newest_stay),        TEST(test_a_dry_run_changes_nothing),
-        TEST(test_sessions_keep_theirs),   TEST(test_the_best_stays),
+        TEST(test_the_newest_stay),      TEST(test_a_dry_run_changes_nothing),
+        TEST(test_sessions_keep_theirs), TEST(test_the_best_stays),
         TEST(test_what_a_crash_left),
     };
 

@@ -155,9 +155,10 @@ static void test_doctor_fails_when_a_check_has(void **state)
     fake_reducer_answer(f->fake, path, 200,
                         "{\"version\":\"" CONFED_VERSION "\",\"checks\":[{\"name\":\"store\","
                         "\"status\":\"ok\",\"text\":\"fine\",\"advice\":\"\"}]}");
-    fake_reducer_answer(f->fake, path, 200,
-                        "{\"version\":\"9.9\",\"checks\":[{\"name\":\"store\","
-                        "\"status\":\"failed\",\"text\":\"gone\\u001b[2J\",\"advice\":\"start it\"}]}");
+    fake_reducer_answer(
+        f->fake, path, 200,
+        "{\"version\":\"9.9\",\"checks\":[{\"name\":\"store\","
+        "\"status\":\"failed\",\"text\":\"gone\\u001b[2J\",\"advice\":\"start it\"}]}");
     fake_reducer_answer(f->fake, path, 503,
                         "{\"message\":\"The reducer waits for its metadata store\"}");
     assert_int_equal(run(f, "doctor"), FED_EXIT_OK);
