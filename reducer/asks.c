@@ -260,13 +260,13 @@ static void on_ask(void *arg)
     case HOST_LIVE:
         ask_live(reducer, ask);
         break;
+    case HOST_LISTEN:
+        ask_listen(reducer, ask);
+        break;
     case HOST_PRUNE:
     case HOST_DOCTOR:
     case HOST_DISK:
         reducer_do_chore(reducer, ask);
-        break;
-    case HOST_LISTEN:
-        ask_listen(reducer, ask);
         break;
     }
 }

@@ -381,6 +381,7 @@ void feed_open(struct feed *feed, struct fed_loop *loop)
 {
     lock(feed);
     feed->synced.loop = loop;
+    feed->synced.is_closed = false;
     unlock(feed);
     fed_loop_post(loop, &feed->open_event);
 }
@@ -398,6 +399,7 @@ void feed_detach(struct feed *feed)
     lock(feed);
     feed->synced.loop = NULL;
     unlock(feed);
+    fed_timer_stop(&feed->beat_timer); /* the loop has ended: nobody else looks at its timers */
 }
 
 /* -- life ------------------------------------------------------------------------------------- */

@@ -44,6 +44,8 @@ enum host_verb {
      *  "clients":[{"client_id","name","combiner","ip","status":"online|offline|available"}],
      *  "trouble":["one line each"]} */
     HOST_LIVE,
+    /* Somebody is about to listen: from the answer on, every change goes to the feed. out: {}. */
+    HOST_LISTEN,
     /* in: keep (integer), keep_best (text, optional), dry_run (bool). out: pruning_run()'s report
      * (reducer/pruning.h); 409 while a session is being started. */
     HOST_PRUNE,
@@ -52,8 +54,6 @@ enum host_verb {
     /* out: {"models":n, "models_bytes", "metadata_bytes":n|null, "reserve_bytes",
      *  "places":[{"what","path","free_bytes","total_bytes"}]}; what is pruned does not count. */
     HOST_DISK,
-    /* Somebody is about to listen: from the answer on, every change goes to the feed. out: {}. */
-    HOST_LISTEN,
 };
 
 struct host_ask {

@@ -10,7 +10,7 @@
 
 #include "reducer/cli/args.h"
 
-#define WORDS_MAX 16
+#define WORDS_MAX 40
 
 struct settings {
     const char *name;
