@@ -61,9 +61,11 @@ static const char *advice_of(const struct fed_err *err)
             return known[i].advice;
         }
     }
-    return err->code == FED_E_UNAVAILABLE || err->code == FED_E_TIMEOUT
-               ? "is it running, and is its port open from here?"
-               : "see the message; the reducer's log has more";
+    if (err->code == FED_E_UNAVAILABLE || err->code == FED_E_TIMEOUT) {
+        return "is it running, and is its port open from here?";
+    }
+    return err->code == FED_E_DENIED ? "check the names, keys and rights in the settings"
+                                     : "see the message; the reducer's log has more";
 }
 
 void checkup_failure(json_t *findings, const char *name, const struct fed_err *err)
