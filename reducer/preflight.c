@@ -10,9 +10,9 @@
 
 #include "reducer/blob/blob.h"
 #include "reducer/checkup.h"
+#include "reducer/opening.h"
 #include "reducer/space.h"
 #include "reducer/store/store.h"
-#include "reducer/stores.h"
 
 enum preflight preflight_take(int *io_argc, char **argv)
 {
@@ -90,12 +90,12 @@ static void check_stores(json_t *findings, const struct settings *settings)
     struct store *store = NULL;
     struct fed_err err = {0};
 
-    if (stores_open_metadata(settings, &store, &err) < 0) {
+    if (opening_store(settings, &store, &err) < 0) {
         checkup_failure(findings, "store", &err);
     } else {
         checkup_store(findings, store);
     }
-    if (stores_open_blobs(settings, &blobs, &err) < 0) {
+    if (opening_blobs(settings, &blobs, &err) < 0) {
         checkup_failure(findings, "blobs", &err);
     } else {
         checkup_blobs(findings, blobs);

@@ -17,7 +17,7 @@
 #include "reducer/errand.h"
 #include "reducer/store/store.h"
 
-#define RECORDS_BATCH    64
+#define RECORDS_BATCH    128  /* stored at a time, in one call a collection */
 #define RECORDS_LINK_MAX 128U /* of one link that may wait */
 
 struct records_ops {

@@ -7,9 +7,9 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "reducer/opening.h"
 #include "reducer/reducer_inside.h"
 #include "reducer/rest/rest_server.h"
-#include "reducer/stores.h"
 
 uint64_t reducer_now_ms(const struct reducer *reducer)
 {
@@ -189,8 +189,8 @@ static int open_stores(struct reducer *reducer, struct fed_err *err)
     int rc = check_address("http", reducer->settings->http, err);
 
     rc = rc < 0 ? rc : check_address("rpc", reducer->settings->rpc, err);
-    rc = rc < 0 ? rc : stores_open_metadata(reducer->settings, &reducer->store, err);
-    rc = rc < 0 ? rc : stores_open_blobs(reducer->settings, &reducer->blobs, err);
+    rc = rc < 0 ? rc : opening_store(reducer->settings, &reducer->store, err);
+    rc = rc < 0 ? rc : opening_blobs(reducer->settings, &reducer->blobs, err);
     return rc < 0 ? rc : make_work(reducer, err);
 }
 

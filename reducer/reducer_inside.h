@@ -61,6 +61,13 @@ struct reducer {
         uint64_t told_ms;
     } live;
     uint64_t started_ms;
+    struct { /* entering.c */
+        pthread_mutex_t lock;
+        pthread_cond_t wake;
+        bool is_stopped; /* under lock, as the following */
+        bool is_serving; /* asks go to the loop */
+        char why[384];   /* not yet */
+    } entering;
     bool is_pruning;     /* no session starts meanwhile */
     unsigned n_starting; /* starts that read what is there: no pruning meanwhile */
     struct {
@@ -71,13 +78,6 @@ struct reducer {
         char found[SPACE_TEXT_SIZE];
         char trouble[SPACE_TEXT_SIZE]; /* as told; empty: none */
     } space;
-    struct { /* entering.c */
-        pthread_mutex_t lock;
-        pthread_cond_t wake;
-        bool is_stopped; /* under lock, as the following */
-        bool is_serving; /* asks go to the loop */
-        char why[384];   /* not yet */
-    } entering;
     struct {
         struct fed_event event;
         struct fed_job job; /* frees the REST server */

@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "reducer/blob/blob.h"
+#include "reducer/opening.h"
 #include "reducer/store/store.h"
-#include "reducer/stores.h"
 
 #define WORDS_MAX 8
 
@@ -87,8 +87,8 @@ int side_open(struct side *side,
                            flag, flag, flag);
     }
     rc = rc < 0 ? rc : load_settings(side, flag, words, err);
-    rc = rc < 0 ? rc : stores_open_metadata(&side->settings, &side->store, err);
-    return rc < 0 ? rc : stores_open_blobs(&side->settings, &side->blobs, err);
+    rc = rc < 0 ? rc : opening_store(&side->settings, &side->store, err);
+    return rc < 0 ? rc : opening_blobs(&side->settings, &side->blobs, err);
 }
 
 int side_finish(struct side *side, struct fed_err *err)

@@ -109,6 +109,50 @@ int store_insert(struct store *store,
                   : tell_write(store, store->ops->insert(store, in, document, err), in, document);
 }
 
+/* Is this the document's failure, and no other's? */
+static bool is_of_document(int rc)
+{
+    return rc == -FED_E_INVALID || rc == -FED_E_LIMIT;
+}
+
+static int insert_each(struct store *store,
+                       enum store_collection in,
+                       json_t *const *documents,
+                       size_t n,
+                       int *outcomes,
+                       struct fed_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const int rc =
+            outcomes[i] < 0 ? outcomes[i] : store->ops->insert(store, in, documents[i], err);
+        if (rc < 0 && !is_of_document(rc)) {
+            return rc;
+        }
+        outcomes[i] = rc;
+    }
+    return 0;
+}
+
+int store_insert_many(struct store *store,
+                      enum store_collection in,
+                      json_t *const *documents,
+                      size_t n,
+                      int *ret_outcomes,
+                      struct fed_err *err)
+{
+    int rc;
+
+    for (size_t i = 0; i < n; i++) {
+        ret_outcomes[i] = check_document(in, documents[i], NULL);
+    }
+    rc = (store->ops->insert_many == NULL ? insert_each : store->ops->insert_many)(
+        store, in, documents, n, ret_outcomes, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        (void)tell_write(store, ret_outcomes[i], in, documents[i]);
+    }
+    return rc;
+}
+
 int store_replace(struct store *store,
                   enum store_collection in,
                   uint64_t version,

@@ -96,6 +96,14 @@ struct store_ops {
                   enum store_collection in,
                   json_t *document,
                   struct fed_err *err);
+    /* May be NULL: one after the other by insert(). Of the outcomes those that are not 0 are
+     * settled already. */
+    int (*insert_many)(struct store *self,
+                       enum store_collection in,
+                       json_t *const *documents,
+                       size_t n,
+                       int *outcomes,
+                       struct fed_err *err);
     int (*replace)(struct store *self,
                    enum store_collection in,
                    uint64_t version,
@@ -164,6 +172,17 @@ const char *store_collection_key(enum store_collection in);  /* "session_id" */
 /* Returns 0 or STORE_EXISTS. */
 FED_NODISCARD int
 store_insert(struct store *store, enum store_collection in, json_t *document, struct fed_err *err);
+
+/* Insert n documents in this order, each by itself as store_insert() does: outcomes[i] is what that
+ * would have returned (0, STORE_EXISTS, or an error code below 0 of a document that cannot be
+ * stored). Cheaper than n calls: for records. Returns 0, or < 0 when the store has failed: some may
+ * be stored then, and the outcomes say nothing. */
+FED_NODISCARD int store_insert_many(struct store *store,
+                                    enum store_collection in,
+                                    json_t *const *documents,
+                                    size_t n,
+                                    int *ret_outcomes,
+                                    struct fed_err *err);
 
 /* Write if the stored version is still `version`. Returns 0, STORE_NOT_FOUND, STORE_CONFLICT, or
  * STORE_EXISTS where another document holds its unique combination. */

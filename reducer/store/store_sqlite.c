@@ -225,6 +225,39 @@ sqlite_insert(struct store *store, enum store_collection in, json_t *document, s
     return rc;
 }
 
+/* One transaction, for its one flush: what a call has not returned may be lost. */
+static int sqlite_insert_many(struct store *store,
+                              enum store_collection in,
+                              json_t *const *documents,
+                              size_t n,
+                              int *outcomes,
+                              struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    const struct stamp none = {0};
+    int step;
+    int rc = 0;
+
+    (void)pthread_mutex_lock(&self->lock);
+    step = sqlite3_exec(self->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    rc = step == SQLITE_OK ? 0 : fail(self, step, "write", err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (outcomes[i] == 0) {
+            outcomes[i] = write_locked(self, in, &none, documents[i], err);
+            rc = outcomes[i] >= 0 || outcomes[i] == -FED_E_LIMIT ? 0 : outcomes[i];
+        }
+    }
+    if (rc == 0) {
+        step = sqlite3_exec(self->db, "COMMIT", NULL, NULL, NULL);
+        rc = step == SQLITE_OK ? 0 : fail(self, step, "write", err);
+    }
+    if (rc < 0) {
+        (void)sqlite3_exec(self->db, "ROLLBACK", NULL, NULL, NULL); /* also where none is open */
+    }
+    (void)pthread_mutex_unlock(&self->lock);
+    return rc;
+}
+
 static int
 sqlite_restore(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
@@ -414,9 +447,18 @@ static void sqlite_close(struct store *store)
     free(self);
 }
 
-static const struct store_ops sqlite_ops = {"sqlite",    sqlite_insert,  sqlite_replace,
-                                            sqlite_put,  sqlite_restore, sqlite_get,
-                                            sqlite_find, sqlite_remove,  sqlite_close};
+static const struct store_ops sqlite_ops = {
+    .name = "sqlite",
+    .insert = sqlite_insert,
+    .insert_many = sqlite_insert_many,
+    .replace = sqlite_replace,
+    .put = sqlite_put,
+    .restore = sqlite_restore,
+    .get = sqlite_get,
+    .find = sqlite_find,
+    .remove = sqlite_remove,
+    .close = sqlite_close,
+};
 
 /* The lock lives as long as the descriptor, so it goes with the process, however that ends. */
 static int take_lock(struct store_sqlite *self, const char *path, struct fed_err *err)
