@@ -179,6 +179,11 @@ class Compose(unittest.TestCase):
         fed = self.federation()
         fed.wait_clients(2)
         self.assertIn("2 online of 2", fed.cli("status"))
+        # The CLI is in the reducer's image, and all is well there.
+        found = json.loads(self.all.run("exec", "-T", "reducer", "confed", "--json", "doctor"))
+        self.assertFalse([check for check in found if check["status"] == "failed"], found)
+        kinds = " ".join(check["text"] for check in found if check["name"] in ("store", "blobs"))
+        self.assertRegex(kinds, "mongodb [0-9].*s3: ")
 
 
 if __name__ == "__main__":
