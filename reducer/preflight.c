@@ -95,7 +95,7 @@ static void check_stores(json_t *findings, const struct settings *settings)
     } else {
         checkup_store(findings, store);
     }
-    if (blob_open(settings->blob, &blobs, &err) < 0) {
+    if (opening_blobs(settings, &blobs, &err) < 0) {
         checkup_failure(findings, "blobs", &err);
     } else {
         checkup_blobs(findings, blobs);

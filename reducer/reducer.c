@@ -190,7 +190,7 @@ static int open_stores(struct reducer *reducer, struct fed_err *err)
 
     rc = rc < 0 ? rc : check_address("rpc", reducer->settings->rpc, err);
     rc = rc < 0 ? rc : opening_store(reducer->settings, &reducer->store, err);
-    rc = rc < 0 ? rc : blob_open(reducer->settings->blob, &reducer->blobs, err);
+    rc = rc < 0 ? rc : opening_blobs(reducer->settings, &reducer->blobs, err);
     return rc < 0 ? rc : make_work(reducer, err);
 }
 

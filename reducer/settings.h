@@ -14,6 +14,12 @@ struct settings {
     const char *store_password;
     const char *store_ca_file;
     const char *blob;
+    const char *blob_endpoint;
+    const char *blob_region;
+    const char *blob_path_style;
+    const char *blob_access_key;
+    const char *blob_secret_key;
+    const char *blob_ca_file;
     const char *work;
     const char *ready_file;
     const char *log_level;

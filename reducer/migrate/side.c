@@ -88,7 +88,7 @@ int side_open(struct side *side,
     }
     rc = rc < 0 ? rc : load_settings(side, flag, words, err);
     rc = rc < 0 ? rc : opening_store(&side->settings, &side->store, err);
-    return rc < 0 ? rc : blob_open(side->settings.blob, &side->blobs, err);
+    return rc < 0 ? rc : opening_blobs(&side->settings, &side->blobs, err);
 }
 
 int side_finish(struct side *side, struct fed_err *err)

@@ -89,6 +89,12 @@ struct store_query {
 
 struct store;
 
+/* What a server says of itself. */
+struct store_about {
+    char version[64];      /* "": it says none */
+    uint64_t clock_utc_ms; /* 0: it says none */
+};
+
 /* What a back end supplies; each member has the contract of the store_*() function of its name. */
 struct store_ops {
     const char *name;
@@ -130,6 +136,8 @@ struct store_ops {
                   const char *key,
                   struct fed_err *err);
     void (*close)(struct store *self);
+    /* NULL: nothing to say */
+    int (*about)(struct store *self, struct store_about *ret_about, struct fed_err *err);
 };
 
 /* Told of every write that has worked, on the thread that wrote; `document` (borrowed, not
@@ -223,5 +231,9 @@ FED_NODISCARD int store_find(struct store *store,
 /* Returns 0 or STORE_NOT_FOUND. */
 FED_NODISCARD int
 store_remove(struct store *store, enum store_collection in, const char *key, struct fed_err *err);
+
+/* A back end without a server says nothing: an empty version, no clock. */
+FED_NODISCARD int
+store_about(struct store *store, struct store_about *ret_about, struct fed_err *err);
 
 #endif /* REDUCER_STORE_STORE_H */

@@ -483,6 +483,7 @@ static const struct store_ops mongo_ops = {
     .find = mongo_find,
     .remove = mongo_remove,
     .close = mongo_close,
+    .about = mongo_about,
 };
 
 /* libmongoc is set up once a process; what it has to say comes with its errors. */

@@ -169,4 +169,7 @@ int mongo_find_one(const struct mongo_call *call,
                    bson_t *ret_found,
                    struct fed_err *err);
 
+/* -- store_mongo_about.c: store_ops' member of this name */
+int mongo_about(struct store *store, struct store_about *ret_about, struct fed_err *err);
+
 #endif /* REDUCER_STORE_STORE_MONGO_INSIDE_H */

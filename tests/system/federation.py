@@ -33,6 +33,10 @@ class Failed(AssertionError):
     """Something did not happen in time; the text carries the ends of the logs."""
 
 
+class Away(OSError):
+    """The reducer is up, and waits for its store."""
+
+
 class Process:
     """One daemon. Its standard error is kept; `ready` is its ready file's object."""
 
@@ -257,6 +261,8 @@ class Federation:
 
     def live(self, after=0, wait_ms=0):
         status, answer = self.rest("GET", f"/api/v1/live?after={after}&wait_ms={wait_ms}")
+        if status == 503:
+            raise Away(answer)
         if status != 200:
             raise Failed(f"live: {status} {answer}")
         return answer
@@ -270,7 +276,7 @@ class Federation:
             try:
                 answer = self.live(seq, 2000)
             except OSError:
-                time.sleep(0.05)  # the reducer is being restarted: no connection to wait on
+                time.sleep(0.05)  # the reducer is being restarted: nothing to wait on
                 continue
             seq = answer["seq"]
             if condition(answer):
