@@ -256,7 +256,8 @@ int rest_answer_blob(struct rest_request *request,
         rest_blobs_open(&request->shared->blobs, key, &answer->fd, &answer->size_bytes, err);
 
     if (rc == 0) {
-        answer->status = 200;
+        (void)snprintf(answer->etag, sizeof(answer->etag), "\"%.*s\"", (int)FED_ID_SIZE, key);
+        answer->status = strstr(request->if_none_match, answer->etag) != NULL ? 304 : 200;
         answer->type = type;
         (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s", file_name);
     }

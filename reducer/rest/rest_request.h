@@ -30,6 +30,7 @@
 #define REST_TEXTS_MAX 32U             /* query arguments, form fields; more: 400 */
 #define REST_FORM_MAX  (64UL * 1024UL) /* bytes of a form's texts */
 #define REST_NAME_MAX  255U            /* bytes of a name */
+#define REST_ETAG_SIZE (FED_ID_SIZE + 4U)
 
 /* Outcomes of a handler. */
 enum {
@@ -84,6 +85,7 @@ struct rest_answer {
     char file_name[REST_NAME_MAX + 1]; /* Content-Disposition; "": none */
     char *location;                    /* owned; or NULL */
     char allow[64];                    /* 405, OPTIONS; or "" */
+    char etag[REST_ETAG_SIZE];         /* or "" */
     bool is_stream;                    /* the feed's events, without an end */
     bool has_after;                    /* … from after_seq on */
     uint64_t after_seq;
@@ -116,6 +118,8 @@ struct rest_request {
     char peer[64];                     /* its IP address */
     char host_name[REST_NAME_MAX + 1]; /* of its Host header, without the port */
     char last_event_id[24];            /* the header, or "" */
+    char if_none_match[REST_ETAG_SIZE];
+    bool wants_csv; /* its Accept says so */
     struct rest_page page;
     struct rest_texts query;
     struct rest_texts form;
@@ -178,7 +182,8 @@ rest_answer_json(struct rest_request *request, int status, json_t *value, struct
  * long; is_end once, when it is complete. */
 FED_NODISCARD int rest_answer_flush(struct rest_request *request, bool is_end, struct fed_err *err);
 
-/* Answer with a blob as a file of this name. Returns 0 or BLOB_NOT_FOUND. */
+/* Answer with a blob as a file of this name; 304 where it is the one the asker has: what is under
+ * a key never changes. Returns 0 or BLOB_NOT_FOUND. */
 FED_NODISCARD int rest_answer_blob(struct rest_request *request,
                                    const char *key,
                                    const char *type,
