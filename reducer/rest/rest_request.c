@@ -24,6 +24,8 @@ void rest_request_init(struct rest_request *request, struct rest_shared *shared,
 static void deinit_answer(struct rest_answer *answer)
 {
     fed_buf_deinit(&answer->body);
+    rest_bytes_drop(answer->kept);
+    answer->kept = NULL;
     free(answer->location);
     answer->location = NULL;
     if (answer->fd >= 0) {

@@ -24,6 +24,7 @@
 #include "common/model/checksum.h"
 #include "reducer/rest/host.h"
 #include "reducer/rest/rest_blob.h"
+#include "reducer/rest/rest_kept.h"
 #include "reducer/store/store.h"
 
 #define REST_PATH_SIZE 512U            /* bytes of a path, with the NUL; longer: 404 */
@@ -78,9 +79,10 @@ struct rest_upload {
 
 struct rest_answer {
     int status;
-    const char *type;    /* content type; NULL: JSON */
-    struct fed_buf body; /* or: */
-    int fd;              /* a file of size_bytes, owned; or -1 */
+    const char *type;        /* content type; NULL: JSON */
+    struct fed_buf body;     /* or: */
+    struct rest_bytes *kept; /* a reference, or NULL; or: */
+    int fd;                  /* a file of size_bytes, owned; or -1 */
     uint64_t size_bytes;
     char file_name[REST_NAME_MAX + 1]; /* Content-Disposition; "": none */
     char *location;                    /* owned; or NULL */
@@ -97,6 +99,7 @@ struct rest_shared {
     const char *network_id;
     const char *temp_dir;
     struct rest_blobs blobs;
+    struct rest_kept kept;
     uint64_t elements_max;
     uint64_t upload_max;
     uint16_t port;

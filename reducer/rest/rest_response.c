@@ -10,6 +10,11 @@
 #define PAGE_POLICY \
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
+static void drop_bytes(void *arg)
+{
+    rest_bytes_drop(arg);
+}
+
 static struct MHD_Response *
 make_body(struct rest_answer *answer, struct feed *feed, struct MHD_Connection *connection)
 {
@@ -21,6 +26,12 @@ make_body(struct rest_answer *answer, struct feed *feed, struct MHD_Connection *
     if (answer->fd >= 0 && answer->status != 304) {
         response = MHD_create_response_from_fd64(answer->size_bytes, answer->fd);
         answer->fd = response == NULL ? answer->fd : -1;
+        return response;
+    }
+    if (answer->kept != NULL) {
+        response = MHD_create_response_from_buffer_with_free_callback_cls(
+            answer->kept->size, answer->kept->data, drop_bytes, answer->kept);
+        answer->kept = response == NULL ? answer->kept : NULL;
         return response;
     }
     if (answer->body.size == 0 || answer->status == 304) {

@@ -675,6 +675,7 @@ static void destroy(struct rest_server *server)
         server->dispatch = rest_dispatch_free(server->dispatch);
     }
     rest_blobs_deinit(&server->shared.blobs);
+    rest_kept_deinit(&server->shared.kept);
     (void)pthread_mutex_destroy(&server->synced.lock);
     (void)pthread_cond_destroy(&server->synced.idle);
     (void)pthread_mutex_destroy(&server->shared.package_lock);
@@ -708,6 +709,7 @@ int rest_server_new(const struct rest_config *config,
     (void)pthread_cond_init(&server->synced.idle, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
     rc = take_config(server, config, err);
+    rest_kept_init(&server->shared.kept);
     rest_blobs_init(&server->shared.blobs, host->blobs, server->config.temp_dir);
     if (rc == 0) {
         rc = rest_dispatch_new(host, (unsigned)server->config.workers_n, &server->dispatch, err);
