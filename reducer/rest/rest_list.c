@@ -130,7 +130,9 @@ static int give_json(struct listing *listing, json_t *row, struct fed_err *err)
         return rc;
     }
     body->size--; /* its newline */
-    return rest_answer_flush(listing->request, false, err);
+    return body->size < REST_KEPT_ONE_MAX && listing->request->answer.fd < 0
+               ? 0 /* it may be kept */
+               : rest_answer_flush(listing->request, false, err);
 }
 
 static int answer_json(struct listing *listing, struct fed_err *err)

@@ -104,7 +104,6 @@ struct rest_shared {
     uint64_t upload_max;
     uint16_t port;
     uint64_t started_ms;
-    atomic_uint_fast64_t n_requests;
     pthread_mutex_t package_lock; /* held while the active package changes */
 };
 
