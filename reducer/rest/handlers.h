@@ -67,6 +67,9 @@ FED_NODISCARD int rest_doctor(struct rest_request *request, struct fed_err *err)
 FED_NODISCARD int rest_disk(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_model_prune(struct rest_request *request, struct fed_err *err);
 
+/* rest_openapi.c */
+FED_NODISCARD int rest_openapi(struct rest_request *request, struct fed_err *err);
+
 /* rest_legacy.c */
 FED_NODISCARD int rest_gone(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_combiner_gone(struct rest_request *request, struct fed_err *err);
