@@ -60,6 +60,18 @@ FED_NODISCARD int rest_ready(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_version(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_metrics(struct rest_request *request, struct fed_err *err);
 
+/* rest_dashboard.c */
+FED_NODISCARD int rest_dashboard_home(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_dashboard_page(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_dashboard_file(struct rest_request *request, struct fed_err *err);
+
+/* rest_plots.c: what the dashboard's plots draw */
+FED_NODISCARD int rest_plot_client_times(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_plot_combiner_times(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_plot_timeline(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_plot_validations(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_plot_confusion(struct rest_request *request, struct fed_err *err);
+
 /* rest_legacy.c */
 FED_NODISCARD int rest_gone(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_combiner_gone(struct rest_request *request, struct fed_err *err);

@@ -45,6 +45,8 @@ enum rest_method {
     REST_METHOD_MAX,
 };
 
+struct dashboard_file;
+
 struct rest_text {
     char *name;  /* owned */
     char *value; /* owned; "" where it has none */
@@ -84,6 +86,7 @@ struct rest_answer {
     char file_name[REST_NAME_MAX + 1]; /* Content-Disposition; "": none */
     char *location;                    /* owned; or NULL */
     char allow[64];                    /* 405, OPTIONS; or "" */
+    const struct dashboard_file *file; /* the program's own, instead of a body; or NULL */
 };
 
 /* What all handlers share. */

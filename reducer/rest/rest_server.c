@@ -32,6 +32,7 @@
 #include "reducer/rest/rest_dispatch.h"
 #include "reducer/rest/rest_listen.h"
 #include "reducer/rest/rest_request.h"
+#include "reducer/rest/rest_static.h"
 #include "reducer/rest/rest_watch.h"
 #include "reducer/rest/routes.h"
 
@@ -125,9 +126,14 @@ static int reserve(struct exchange *exchange, uint64_t size_bytes, struct fed_er
 
 /* -- the answer ------------------------------------------------------------------------------- */
 
-static struct MHD_Response *make_response(struct rest_answer *answer)
+static struct MHD_Response *make_response(struct exchange *exchange)
 {
+    struct rest_answer *answer = &exchange->request.answer;
     struct MHD_Response *response;
+
+    if (answer->file != NULL) {
+        return rest_static_new(exchange->connection, answer);
+    }
 
     if (answer->fd >= 0) {
         response = MHD_create_response_from_fd64(answer->size_bytes, answer->fd);
@@ -168,7 +174,7 @@ static void add_headers(const struct rest_answer *answer, struct MHD_Response *r
 
 static enum MHD_Result queue_answer(struct exchange *exchange)
 {
-    struct MHD_Response *response = make_response(&exchange->request.answer);
+    struct MHD_Response *response = make_response(exchange);
     enum MHD_Result result;
 
     if (response == NULL) {
