@@ -54,7 +54,7 @@ static void on_line(void *arg)
 
     reducer->live.seq++;
     if (!reducer->end.is_draining) {
-        reducer_look_polls(reducer);
+        reducer_look_live(reducer);
     }
     look_quiet(reducer);
 }
@@ -202,6 +202,8 @@ static void init_parts(struct reducer *reducer)
     records_init(&reducer->records, &reducer->side, reducer->store, &reducer_records_ops, reducer);
     summing_init(&reducer->summing, reducer->blobs, reducer->work);
     reducer_host_init(reducer);
+    news_init(&reducer->news, reducer->feed);
+    store_watch(reducer->store, &(struct store_watcher){news_row, &reducer->news});
     fed_timer_init(&reducer->tick, on_tick, reducer);
     fed_timer_init(&reducer->end.limit, on_limit, reducer);
     fed_event_init(&reducer->end.event, on_stop, reducer);
@@ -243,6 +245,7 @@ int reducer_new(const struct settings *settings, struct reducer **ret_reducer, s
     }
     reducer->settings = settings;
     rc = open_stores(reducer, err);
+    rc = rc < 0 ? rc : feed_new(&reducer->feed, err);
     rc = rc < 0 ? rc : fed_loop_new(&reducer->loop, err);
     rc = rc < 0
              ? rc
@@ -320,6 +323,7 @@ static void deinit_parts(struct reducer *reducer)
     attendance_deinit(&reducer->attendance);
     journal_deinit(&reducer->journal);
     shelf_deinit(&reducer->shelf);
+    news_deinit(&reducer->news);
 }
 
 struct reducer *reducer_free(struct reducer *reducer)
@@ -350,6 +354,7 @@ struct reducer *reducer_free(struct reducer *reducer)
     (void)fed_loop_free(reducer->loop);
     (void)blob_close(reducer->blobs);
     (void)store_close(reducer->store);
+    (void)feed_free(reducer->feed);
     if (reducer->work[0] != '\0' && fed_folder_remove(reducer->work, NULL) < 0) {
         fed_log(FED_LOG_WARNING, "reducer", "left_files", "folder=\"%s\"", reducer->work);
     }

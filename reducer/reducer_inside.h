@@ -8,6 +8,7 @@
 #include "reducer/attendance.h"
 #include "reducer/core/federation.h"
 #include "reducer/journal.h"
+#include "reducer/news.h"
 #include "reducer/records.h"
 #include "reducer/reducer.h"
 #include "reducer/rest/host.h"
@@ -35,6 +36,8 @@ struct reducer {
     struct federation_server *port;
     struct rest_server *rest;
     struct host host;
+    struct feed *feed;
+    struct news news;
     json_t *session; /* the row of the running session, or of the last one; owned */
     struct {         /* the open round: for its row */
         uint64_t summed_ms;
@@ -48,6 +51,7 @@ struct reducer {
     struct fed_list polls;   /* struct host_ask: HOST_LIVE that waits for a change */
     struct fed_list pending; /* struct host_ask: waits for FEDERATION_ANSWER or a job */
     struct fed_timer poll_timer;
+    struct fed_timer news_timer;
     struct fed_timer tick;
     struct {
         uint64_t seq;
@@ -79,7 +83,7 @@ extern const struct records_ops reducer_records_ops;
 /* -- asks.c */
 void reducer_host_init(struct reducer *reducer);
 void reducer_answer(struct reducer *reducer, uint64_t token, int status, const char *text);
-void reducer_look_polls(struct reducer *reducer);                        /* something has changed */
+void reducer_look_live(struct reducer *reducer);                        /* something has changed */
 void reducer_end_asks(struct reducer *reducer);                          /* answer all with 503 */
 void reducer_ask_done(struct host_ask *ask, int status, json_t *output); /* takes output */
 void reducer_ask_fail(struct host_ask *ask, int status, const char *code, const char *message);

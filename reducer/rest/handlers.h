@@ -72,6 +72,9 @@ FED_NODISCARD int rest_plot_timeline(struct rest_request *request, struct fed_er
 FED_NODISCARD int rest_plot_validations(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_plot_confusion(struct rest_request *request, struct fed_err *err);
 
+/* rest_events.c */
+FED_NODISCARD int rest_events_stream(struct rest_request *request, struct fed_err *err);
+
 /* rest_legacy.c */
 FED_NODISCARD int rest_gone(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_combiner_gone(struct rest_request *request, struct fed_err *err);

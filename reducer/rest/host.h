@@ -16,6 +16,7 @@
 
 struct store;
 struct blob_store;
+struct feed;
 
 /* Input and output are JSON objects; a refusal has http_status 4xx or 5xx and {"message": …}. */
 enum host_verb {
@@ -43,6 +44,8 @@ enum host_verb {
      *  "clients":[{"client_id","name","combiner","ip","status":"online|offline|available"}],
      *  "trouble":["one line each"]} */
     HOST_LIVE,
+    /* Somebody is about to listen: from the answer on, every change goes to the feed. out: {}. */
+    HOST_LISTEN,
 };
 
 struct host_ask {
@@ -63,6 +66,7 @@ struct host_ask {
 struct host {
     struct store *store;      /* borrowed */
     struct blob_store *blobs; /* borrowed */
+    struct feed *feed;        /* borrowed (reducer/rest/feed.h); NULL: there are no events */
     /* Hand an ask over; any thread. It is answered in every case, at the latest when the reducer
      * ends (503). */
     void (*submit)(struct host *host, struct host_ask *ask);

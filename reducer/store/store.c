@@ -66,6 +66,20 @@ static int check_document(enum store_collection in, const json_t *document, stru
     return 0;
 }
 
+void store_watch(struct store *store, const struct store_watcher *watcher)
+{
+    store->watcher = *watcher;
+}
+
+/* Returns rc. */
+static int tell_write(struct store *store, int rc, enum store_collection in, json_t *document)
+{
+    if (rc == 0 && store->watcher.on_write != NULL) {
+        store->watcher.on_write(store->watcher.arg, in, store_document_key(in, document), document);
+    }
+    return rc;
+}
+
 int store_insert(struct store *store,
                  enum store_collection in,
                  json_t *document,
@@ -73,7 +87,8 @@ int store_insert(struct store *store,
 {
     const int rc = check_document(in, document, err);
 
-    return rc < 0 ? rc : store->ops->insert(store, in, document, err);
+    return rc < 0 ? rc
+                  : tell_write(store, store->ops->insert(store, in, document, err), in, document);
 }
 
 int store_replace(struct store *store,
@@ -84,14 +99,16 @@ int store_replace(struct store *store,
 {
     const int rc = check_document(in, document, err);
 
-    return rc < 0 ? rc : store->ops->replace(store, in, version, document, err);
+    return rc < 0 ? rc
+                  : tell_write(store, store->ops->replace(store, in, version, document, err), in,
+                               document);
 }
 
 int store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
     const int rc = check_document(in, document, err);
 
-    return rc < 0 ? rc : store->ops->put(store, in, document, err);
+    return rc < 0 ? rc : tell_write(store, store->ops->put(store, in, document, err), in, document);
 }
 
 int store_get(struct store *store,
@@ -118,5 +135,10 @@ int store_remove(struct store *store,
                  const char *key,
                  struct fed_err *err)
 {
-    return store->ops->remove(store, in, key, err);
+    const int rc = store->ops->remove(store, in, key, err);
+
+    if (rc == 0 && store->watcher.on_write != NULL) {
+        store->watcher.on_write(store->watcher.arg, in, key, NULL);
+    }
+    return rc;
 }

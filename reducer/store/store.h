@@ -116,14 +116,25 @@ struct store_ops {
     void (*close)(struct store *self);
 };
 
+/* Told of every write that has worked, on the thread that wrote; `document` (borrowed, not
+ * to be changed) as it was given, NULL where it was removed. Must not block. */
+struct store_watcher {
+    void (*on_write)(void *arg, enum store_collection in, const char *key, json_t *document);
+    void *arg;
+};
+
 struct store {
     const struct store_ops *ops;
+    struct store_watcher watcher; /* on_write NULL: none */
 };
 
 /* Open by URL: "sqlite:FILE" or "mem:". An unknown kind is FED_E_INVALID and names those there are;
  * a SQLite file in use by another process is FED_E_CONFLICT and names the process. */
 FED_NODISCARD int store_open(const char *url, struct store **ret_store, struct fed_err *err);
 struct store *store_close(struct store *store); /* accepts NULL */
+
+/* Before other threads use the store. */
+void store_watch(struct store *store, const struct store_watcher *watcher);
 
 const char *store_collection_name(enum store_collection in); /* "sessions" */
 const char *store_collection_key(enum store_collection in);  /* "session_id" */
