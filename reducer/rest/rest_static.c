@@ -7,12 +7,6 @@
 #include "reducer/dashboard/dashboard.h"
 #include "reducer/rest/rest_request.h"
 
-/* Nothing from elsewhere, no inline code, no eval: what a client calls itself is text whatever it
- * looks like. */
-#define POLICY                                                                       \
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; " \
-    "form-action 'self'; frame-ancestors 'none'"
-
 static const char *header(struct MHD_Connection *connection, const char *name)
 {
     const char *text = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
@@ -31,13 +25,6 @@ static bool takes_gzip(struct MHD_Connection *connection)
     at += strlen("gzip");
     at += strspn(at, " ");
     return strncmp(at, ";q=0", 4) != 0 || strtod(at + 3, NULL) > 0;
-}
-
-static void add_page_headers(struct MHD_Response *response)
-{
-    (void)MHD_add_response_header(response, "Content-Security-Policy", POLICY);
-    (void)MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
-    (void)MHD_add_response_header(response, "Cross-Origin-Opener-Policy", "same-origin");
 }
 
 struct MHD_Response *rest_static_new(struct MHD_Connection *connection, struct rest_answer *answer)
@@ -63,11 +50,7 @@ struct MHD_Response *rest_static_new(struct MHD_Connection *connection, struct r
     }
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, file->etag);
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_VARY, "Accept-Encoding");
-    (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL,
                                   is_page ? "no-cache" : "public, max-age=31536000, immutable");
-    if (is_page) {
-        add_page_headers(response);
-    }
     return response;
 }

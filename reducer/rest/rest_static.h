@@ -8,7 +8,7 @@
 
 struct rest_answer;
 
-/* The response to answer->file, with its headers but for the content type; answer->status is 304
+/* The response to answer->file, with what is said of its keeping and packing; answer->status is 304
  * where the browser has it. HTTP thread. NULL: out of memory. */
 struct MHD_Response *rest_static_new(struct MHD_Connection *connection, struct rest_answer *answer);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "reducer/rest/handlers.h"
+#include "reducer/rest/rest_csv.h"
 #include "reducer/rest/rest_json.h"
 
 const char *view_text(const json_t *object, const char *key)
@@ -41,62 +42,26 @@ const json_t *view_find_by(const json_t *list, const char *key, const char *valu
 
 /* -- the answer -------------------------------------------------------------------------------- */
 
-/* RFC 4180; a text that a spreadsheet would take for a formula gets an apostrophe. */
-static int add_csv_text(struct fed_buf *buf, const char *text, struct fed_err *err)
-{
-    const bool is_formula = text[0] != '\0' && strchr("=+-@\t\r", text[0]) != NULL;
-    int rc = fed_buf_addf(buf, err, is_formula ? "\"'" : "\"");
-
-    for (; rc == 0 && *text != '\0'; text++) {
-        rc = *text == '"' ? fed_buf_add(buf, "\"\"", 2, err) : fed_buf_add(buf, text, 1, err);
-    }
-    return rc < 0 ? rc : fed_buf_add(buf, "\"", 1, err);
-}
-
-static int add_csv_value(struct fed_buf *buf, const json_t *value, struct fed_err *err)
-{
-    if (json_is_string(value)) {
-        return add_csv_text(buf, json_string_value(value), err);
-    }
-    if (json_is_integer(value)) {
-        return fed_buf_addf(buf, err, "%lld", (long long)json_integer_value(value));
-    }
-    return json_is_real(value) ? fed_buf_addf(buf, err, "%.17g", json_real_value(value)) : 0;
-}
-
-static int add_csv_row(struct fed_buf *buf,
-                       const json_t *row,
-                       struct view_columns columns,
-                       struct fed_err *err)
-{
-    int rc = 0;
-
-    for (size_t i = 0; rc == 0 && i < columns.n; i++) {
-        rc = i == 0 ? 0 : fed_buf_add(buf, ",", 1, err);
-        if (rc == 0 && row == NULL) {
-            rc = add_csv_text(buf, columns.names[i], err);
-        } else if (rc == 0) {
-            rc = add_csv_value(buf, json_object_get(row, columns.names[i]), err);
-        }
-    }
-    return rc < 0 ? rc : fed_buf_add(buf, "\r\n", 2, err);
-}
-
-static int answer_csv(struct rest_request *request,
-                      const json_t *rows,
-                      struct view_columns columns,
-                      struct fed_err *err)
+static int answer_csv(struct rest_request *request, json_t *rows, struct fed_err *err)
 {
     struct fed_buf *body = &request->answer.body;
-    int rc = add_csv_row(body, NULL, columns, err);
-    size_t i;
+    struct rest_csv csv;
     json_t *row;
+    size_t i;
+    int rc = 0;
 
+    rest_csv_init(&csv);
     json_array_foreach(rows, i, row)
     {
-        rc = rc < 0 ? rc : add_csv_row(body, row, columns, err);
+        rc = rc < 0 ? rc : rest_csv_learn(&csv, row, err);
+    }
+    rc = rc < 0 ? rc : rest_csv_add_head(&csv, body, err);
+    json_array_foreach(rows, i, row)
+    {
+        rc = rc < 0 ? rc : rest_csv_add_row(&csv, row, body, err);
         rc = rc < 0 ? rc : rest_answer_flush(request, false, err);
     }
+    rest_csv_deinit(&csv);
     request->answer.status = 200;
     request->answer.type = "text/csv; charset=utf-8";
     (void)snprintf(request->answer.file_name, sizeof(request->answer.file_name), "%s.csv",
@@ -104,12 +69,7 @@ static int answer_csv(struct rest_request *request,
     return rc < 0 ? rc : rest_answer_flush(request, true, err);
 }
 
-/* Rows, which are taken; `extra` (may be NULL), taken too, stands beside them in JSON. */
-int view_answer(struct rest_request *request,
-                json_t *rows,
-                json_t *extra,
-                struct view_columns columns,
-                struct fed_err *err)
+int view_answer(struct rest_request *request, json_t *rows, json_t *extra, struct fed_err *err)
 {
     const char *format = rest_texts_find(&request->query, "format");
     json_t *answer = extra == NULL ? json_object() : extra;
@@ -117,20 +77,20 @@ int view_answer(struct rest_request *request,
 
     if (rows == NULL || answer == NULL) {
         rc = fed_err_set(err, FED_E_NOMEM, "view");
-    } else if (format != NULL && strcmp(format, "csv") == 0) {
-        rc = answer_csv(request, rows, columns, err);
+    } else if (format == NULL ? request->wants_csv : strcmp(format, "csv") == 0) {
+        rc = answer_csv(request, rows, err);
     } else if (format != NULL && strcmp(format, "json") != 0) {
         rc = fed_err_set(err, FED_E_INVALID, "format must be json or csv");
     } else {
         (void)json_object_set_new(answer, "count", json_integer((json_int_t)json_array_size(rows)));
-        (void)json_object_set(answer, "result", rows);
-        json_decref(rows);
+        (void)json_object_set_new(answer, "result", rows);
         return rest_answer_json(request, 200, answer, err);
     }
     json_decref(rows);
     json_decref(answer);
     return rc;
 }
+
 /* -- what is read ------------------------------------------------------------------------------ */
 
 void view_add_filter(struct store_query *query,

@@ -7,28 +7,16 @@
 #ifndef REDUCER_REST_REST_VIEW_H
 #define REDUCER_REST_REST_VIEW_H
 
-#include <stddef.h>
-
 #include <jansson.h>
 
 #include "reducer/rest/rest_request.h"
 
 #define VIEW_ROWS_MAX 20000U /* documents an answer is made from, the newest; also its rows */
 
-/* The columns of a path, in the order of its CSV. */
-struct view_columns {
-    const char *const *names; /* (n,) */
-    size_t n;
-};
-#define VIEW_COLUMNS(list) ((struct view_columns){(list), sizeof(list) / sizeof((list)[0])})
-
 /* Answer with rows, which are taken (NULL: FED_E_NOMEM). `extra`, taken too, is an object that the
  * rows are added to in JSON; NULL: a new one. Fails with FED_E_INVALID (an unknown format). */
-FED_NODISCARD int view_answer(struct rest_request *request,
-                              json_t *rows,
-                              json_t *extra,
-                              struct view_columns columns,
-                              struct fed_err *err);
+FED_NODISCARD int
+view_answer(struct rest_request *request, json_t *rows, json_t *extra, struct fed_err *err);
 
 /* The session asked for with session_id=, or the newest; "" where there is none. */
 FED_NODISCARD int

@@ -61,9 +61,6 @@ static json_t *encode_round(const json_t *round)
 
 int rest_view_rounds(struct rest_request *request, struct fed_err *err)
 {
-    static const char *const names[] = {
-        "session_id", "round_id", "round_number",   "status",        "asked",    "counted",
-        "refused",    "seconds",  "planned_utc_ms", "base_model_id", "model_id", "failure"};
     json_t *documents = NULL;
     json_t *rows;
     json_t *round;
@@ -79,7 +76,7 @@ int rest_view_rounds(struct rest_request *request, struct fed_err *err)
         (void)json_array_append_new(rows, encode_round(round));
     }
     json_decref(documents);
-    return view_answer(request, rows, NULL, VIEW_COLUMNS(names), err);
+    return view_answer(request, rows, NULL, err);
 }
 
 /* -- one client's rounds ----------------------------------------------------------------------- */
@@ -176,32 +173,24 @@ static int read_client(struct rest_request *request,
 
 int rest_view_client_rounds(struct rest_request *request, struct fed_err *err)
 {
-    static const char *const names[] = {"session_id",  "round_id",      "round_number", "client_id",
-                                        "combiner_id", "outcome",       "examples",     "reason",
-                                        "detail",      "planned_utc_ms"};
     json_t *rows = NULL;
     const int rc = read_client(request, false, &rows, err);
 
-    return rc < 0 ? rc : view_answer(request, rows, NULL, VIEW_COLUMNS(names), err);
+    return rc < 0 ? rc : view_answer(request, rows, NULL, err);
 }
 
 int rest_view_refusals(struct rest_request *request, struct fed_err *err)
 {
-    static const char *const names[] = {"session_id", "round_id", "round_number",
-                                        "update_id",  "reason",   "detail"};
     json_t *rows = NULL;
     const int rc = read_client(request, true, &rows, err);
 
-    return rc < 0 ? rc : view_answer(request, rows, NULL, VIEW_COLUMNS(names), err);
+    return rc < 0 ? rc : view_answer(request, rows, NULL, err);
 }
 
 /* -- times of clients -------------------------------------------------------------------------- */
 
 int rest_view_client_times(struct rest_request *request, struct fed_err *err)
 {
-    static const char *const names[] = {"session_id",   "round_id",    "client_id",  "client",
-                                        "update_id",    "download_s",  "training_s", "upload_s",
-                                        "processing_s", "ended_utc_ms"};
     const char *client_id = rest_texts_find(&request->query, "client_id");
     struct store_query query = {0};
     char session_id[FED_ID_SIZE] = "";
@@ -213,7 +202,7 @@ int rest_view_client_times(struct rest_request *request, struct fed_err *err)
         view_add_filter(&query, "sender.client_id", STORE_OP_EQ, client_id);
     }
     rc = rc < 0 ? rc : view_read_trainings(request, &query, &rows, err);
-    return rc < 0 ? rc : view_answer(request, rows, NULL, VIEW_COLUMNS(names), err);
+    return rc < 0 ? rc : view_answer(request, rows, NULL, err);
 }
 
 /* -- times of combiners ------------------------------------------------------------------------ */
@@ -239,8 +228,6 @@ add_combiner_times(json_t *rows, const json_t *round, const json_t *combiner, js
 
 int rest_view_combiner_times(struct rest_request *request, struct fed_err *err)
 {
-    static const char *const names[] = {"session_id", "round_id",  "round_number",  "combiner",
-                                        "updates",    "waiting_s", "aggregation_s", "loading_s"};
     json_t *documents = NULL;
     json_t *rows;
     json_t *round;
@@ -261,7 +248,7 @@ int rest_view_combiner_times(struct rest_request *request, struct fed_err *err)
         }
     }
     json_decref(documents);
-    return view_answer(request, rows, NULL, VIEW_COLUMNS(names), err);
+    return view_answer(request, rows, NULL, err);
 }
 
 /* -- the timeline of a round ------------------------------------------------------------------- */
@@ -359,8 +346,6 @@ read_timeline(struct rest_request *request, struct timeline *timeline, struct fe
 
 int rest_view_timeline(struct rest_request *request, struct fed_err *err)
 {
-    static const char *const names[] = {"client_id", "combiner_id", "phase",  "start_s",
-                                        "end_s",     "outcome",     "reason", "detail"};
     const char *round_id = rest_texts_find(&request->query, "round_id");
     struct timeline timeline = {0};
     json_t *round = NULL;
@@ -383,5 +368,5 @@ int rest_view_timeline(struct rest_request *request, struct fed_err *err)
         json_decref(timeline.rows);
         return rc;
     }
-    return view_answer(request, timeline.rows, NULL, VIEW_COLUMNS(names), err);
+    return view_answer(request, timeline.rows, NULL, err);
 }

@@ -69,8 +69,6 @@ static json_t *encode_validation(const json_t *validation, const json_t *numbers
 
 int rest_view_validations(struct rest_request *request, struct fed_err *err)
 {
-    static const char *const names[] = {"session_id", "model_id", "round_number",
-                                        "client_id",  "client",   "value"};
     const char *metric = rest_texts_find(&request->query, "metric");
     struct store_query query = {0};
     char session_id[FED_ID_SIZE] = "";
@@ -105,7 +103,7 @@ int rest_view_validations(struct rest_request *request, struct fed_err *err)
         return rc;
     }
     return view_answer(request, rows, json_pack("{s:o,s:s?}", "metrics", metrics, "metric", metric),
-                       VIEW_COLUMNS(names), err);
+                       err);
 }
 
 /* -- confusion matrices ------------------------------------------------------------------------ */
@@ -135,7 +133,6 @@ static void add_matrix(json_t *rows, const json_t *validation, const json_t *mat
 
 int rest_view_confusion(struct rest_request *request, struct fed_err *err)
 {
-    static const char *const names[] = {"client_id", "client", "actual", "predicted", "count"};
     const char *model_id = rest_texts_find(&request->query, "model_id");
     struct store_query query = {0};
     json_t *documents = NULL;
@@ -158,5 +155,5 @@ int rest_view_confusion(struct rest_request *request, struct fed_err *err)
         json_decref(rows);
         return rc;
     }
-    return view_answer(request, rows, NULL, VIEW_COLUMNS(names), err);
+    return view_answer(request, rows, NULL, err);
 }

@@ -71,9 +71,15 @@ void store_watch(struct store *store, const struct store_watcher *watcher)
     store->watcher = *watcher;
 }
 
-/* Returns rc. */
+uint64_t store_count_writes(struct store *store, enum store_collection in)
+{
+    return atomic_load(&store->n_writes[in]);
+}
+
+/* A write is over, or its outcome unknown. Returns rc. */
 static int tell_write(struct store *store, int rc, enum store_collection in, json_t *document)
 {
+    (void)atomic_fetch_add(&store->n_writes[in], 1);
     if (rc == 0 && store->watcher.on_write != NULL) {
         store->watcher.on_write(store->watcher.arg, in, store_document_key(in, document), document);
     }
@@ -137,6 +143,7 @@ int store_remove(struct store *store,
 {
     const int rc = store->ops->remove(store, in, key, err);
 
+    (void)atomic_fetch_add(&store->n_writes[in], 1);
     if (rc == 0 && store->watcher.on_write != NULL) {
         store->watcher.on_write(store->watcher.arg, in, key, NULL);
     }
