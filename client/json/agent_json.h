@@ -39,7 +39,8 @@ agent_json_read_joined(struct fed_view body, struct agent_joined *ret_joined, st
 void agent_json_read_message(struct fed_view body, char *ret_text, size_t text_size);
 
 /* ModelUpdate.meta, FEDn's keys: exec_training, training_metadata, processing_time, upload_model,
- * fetch_model (seconds), config (the task's data, word for word; absent where task_data is NULL). */
+ * fetch_model (seconds), config (the task's data, word for word; absent where task_data is NULL).
+ */
 struct agent_times {
     double fetch_s;
     double upload_s;

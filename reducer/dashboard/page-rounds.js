@@ -54,7 +54,7 @@ export async function show(root, { signal }) {
     return;
   }
   fill(root, title('Rounds', sessions), h('div', { class: 'grid three' },
-    card(CLIENT_TIMES, { links: plots[0].links, note: 'Mean of the clients, as they told it.' }, plots[0].node),
+    card(CLIENT_TIMES, { links: plots[0].links, note: 'Mean of the clients.' }, plots[0].node),
     card(HISTOGRAM, { links: plots[1].links, note: 'All updates of the session.' }, plots[1].node),
     card(COMBINER_TIMES, { links: plots[2].links, note: 'Mean of the combiners.' }, plots[2].node)),
   card('Rounds', { wide: true, links }, table.node));
