@@ -9,8 +9,19 @@ async function fetchSafely(path, options) {
   } catch (error) {
     if (options.method !== 'GET' || options.signal?.aborted) throw error;
     await new Promise((resolve) => { setTimeout(resolve, 250); });
-    return fetch(path, options);
+    return fetch(path, options).catch((again) => {
+      again.isExpected = true; // the server is away: the corner says so
+      throw again;
+    });
   }
+}
+
+/* For work that nobody waits for, begun by an event: that its page has been left, that the server is
+ * away or refuses, is no fault of ours. When it is back, everything is loaded anew. */
+export function quietly(promise) {
+  promise.catch((error) => {
+    if (error.name !== 'AbortError' && !error.isExpected) throw error;
+  });
 }
 
 async function request(method, path, { body, headers = {}, signal } = {}) {
@@ -29,7 +40,7 @@ async function request(method, path, { body, headers = {}, signal } = {}) {
   }
   if (!answer.ok) {
     const error = new Error(value?.message || `${answer.status} ${answer.statusText}`);
-    error.status = answer.status;
+    error.isExpected = true;
     throw error;
   }
   return value;

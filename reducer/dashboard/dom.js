@@ -22,6 +22,19 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/* A function that runs `work` once, `ms` after the first of its calls; not after `signal`. */
+export function later(work, ms, signal) {
+  let timer = 0;
+  signal.addEventListener('abort', () => clearTimeout(timer));
+  return () => {
+    if (signal.aborted) return;
+    timer ||= setTimeout(() => {
+      timer = 0;
+      work();
+    }, ms);
+  };
+}
+
 /* A function that runs `work` once in the next frame, however often it is called before. In a tab
  * nobody sees there are no frames: a timer stands in, so that what is read later is right. */
 export function soon(work) {

@@ -1,6 +1,6 @@
 /* One client: what it is, its rounds, its timings, its refused updates. */
-import { API, get, list, view } from './api.js';
-import { fill, h, soon } from './dom.js';
+import { API, get, list, quietly, view } from './api.js';
+import { fill, h, later, soon } from './dom.js';
 import { dateTime, instant, seconds } from './format.js';
 import { listen, live } from './live.js';
 import { badge, card, dataLinks, empty, facts, roundLink, title } from './parts.js';
@@ -71,6 +71,7 @@ export async function show(root, { signal, id }) {
     refusals.set(refused.result);
   };
   const sessions = await sessionSelect(signal, load);
+  const loadLater = later(() => quietly(load(sessions.value())), 300, signal);
   const attributes = await list('attributes', { filter: { 'sender.client_id': id }, limit: 100, signal });
   const told = new Map(attributes.reverse().map((a) => [a.key, String(a.value)]));
   fill(root, title(row.name || id, sessions),
@@ -84,7 +85,7 @@ export async function show(root, { signal, id }) {
   showAbout();
   listen((kind, data) => {
     if (kind === 'whole' || (kind === 'client' && data.client_id === id)) showAbout();
-    if (kind === 'round' && sessions) load(sessions.value());
+    if (kind === 'round' && sessions) loadLater();
   }, signal);
   if (sessions) await load(sessions.value());
 }

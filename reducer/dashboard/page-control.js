@@ -1,5 +1,5 @@
 /* Control: start a session, stop the one that runs. */
-import { API, list, post } from './api.js';
+import { API, list, post, quietly } from './api.js';
 import { fill, h, soon } from './dom.js';
 import { dateTime, plural, shortId } from './format.js';
 import { listen, live } from './live.js';
@@ -131,7 +131,7 @@ export async function show(root, { signal }) {
   const loadSessions = async () => sessions.set(await list('sessions', { limit: 200, signal }));
   listen((kind) => {
     if (kind === 'live' || kind === 'whole') update();
-    if (kind === 'session' || kind === 'whole') loadSessions();
+    if (kind === 'session' || kind === 'whole') quietly(loadSessions());
   }, signal);
   runningCard.hidden = true;
   update();

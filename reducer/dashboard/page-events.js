@@ -1,5 +1,5 @@
 /* Events: what clients, combiners and the reducer said, as it is said. */
-import { list } from './api.js';
+import { list, quietly } from './api.js';
 import { fill, h } from './dom.js';
 import { dateTime, instant } from './format.js';
 import { listen } from './live.js';
@@ -35,10 +35,10 @@ export async function show(root, { signal }) {
     rows = await list('statuses', { limit: FIRST, signal });
     table.set(rows);
   };
-  follow.input.addEventListener('change', () => follow.input.checked && load());
+  follow.input.addEventListener('change', () => follow.input.checked && quietly(load()));
   listen((kind, data) => {
     if (!follow.input.checked) return;
-    if (kind === 'whole') load();
+    if (kind === 'whole') quietly(load());
     if (kind === 'status') {
       rows.unshift(data);
       rows.length = Math.min(rows.length, MAX);

@@ -1,7 +1,7 @@
 /* Models: the trail, and how validations of each model spread over the clients. */
-import { list, view } from './api.js';
-import { fill, h } from './dom.js';
-import { bytes, dateTime, instant, number, shortId } from './format.js';
+import { list, quietly } from './api.js';
+import { fill, h, later } from './dom.js';
+import { bytes, dateTime, instant, shortId } from './format.js';
 import { listen } from './live.js';
 import { card, dataLinks, empty, modelLink, roundLink, select, title } from './parts.js';
 import { Plot, closePlots } from './plot.js';
@@ -37,7 +37,7 @@ function modelTable() {
 }
 
 /* The mean of each model's values. */
-export function means(rows) {
+function means(rows) {
   const sums = new Map();
   for (const { model_id: id, value } of rows) {
     const [sum, n] = sums.get(id) ?? [0, 0];
@@ -65,11 +65,11 @@ export async function show(root, { signal }) {
   };
   const metrics = select('Metric', [], { onchange: (name) => {
     metric = name;
-    loadPlot(sessions.value());
+    quietly(loadPlot(sessions.value()));
   } });
   const sessions = await sessionSelect(signal, (id) => {
     metric = null;
-    loadPlot(id);
+    quietly(loadPlot(id));
   });
   fill(root, title('Models'),
     card('Model validations', { wide: true, links: plot.links, tools: sessions && h('div', { class: 'choices' }, sessions, metrics),
@@ -80,18 +80,11 @@ export async function show(root, { signal }) {
     models = await list('models', { limit: MODELS_MAX, signal });
     showModels();
   };
+  const plotLater = later(() => quietly(loadPlot(sessions.value())), 300, signal);
   listen((kind) => {
-    if (kind === 'model' || kind === 'whole') loadModels();
-    if (kind === 'validation' && sessions) later();
+    if (kind === 'model' || kind === 'whole') quietly(loadModels());
+    if (kind === 'validation' && sessions) plotLater();
   }, signal);
-  let timer = 0;
-  const later = () => {
-    timer ||= setTimeout(() => {
-      timer = 0;
-      loadPlot(sessions.value());
-    }, 300);
-  };
-  signal.addEventListener('abort', () => clearTimeout(timer));
   await loadModels();
   if (sessions) await loadPlot(sessions.value());
 }

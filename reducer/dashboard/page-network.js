@@ -1,6 +1,6 @@
 /* Network: the graph, and tables of combiners and clients. */
-import { get, list, API } from './api.js';
-import { fill, h, soon } from './dom.js';
+import { get, list, quietly, API } from './api.js';
+import { fill, h, later, soon } from './dom.js';
 import { dateTime, instant, number, plural } from './format.js';
 import { listen, live } from './live.js';
 import { badge, card, clientLink, dataLinks, title } from './parts.js';
@@ -101,19 +101,12 @@ export async function show(root, { signal }) {
   const showClients = soon(() => {
     clients.set([...rows.values()].map((row) => {
       const now = live.clients.get(row.client_id);
-      return now ? { ...row, ...now, updated_at: row.updated_at } : { ...row, status: row.status };
+      return now ? { ...row, ...now, updated_at: row.updated_at } : row;
     }));
   });
   const showCombiners = soon(() => combiners.set([...live.combiners.values()].map((c) =>
     ({ ...c, trainers: c.clients, validators: c.clients }))));
-  let graphTimer = 0;
-  const showGraph = () => {
-    graphTimer ||= setTimeout(() => {
-      graphTimer = 0;
-      graph.set(graphNodes());
-    }, REFRESH_MS);
-  };
-  signal.addEventListener('abort', () => clearTimeout(graphTimer));
+  const showGraph = later(() => quietly(graph.set(graphNodes())), REFRESH_MS, signal);
 
   const loadAll = async () => {
     for (const row of await list('clients', { limit: 0, signal })) rows.set(row.client_id, row);
@@ -133,9 +126,9 @@ export async function show(root, { signal }) {
     }
   };
   listen((kind, data) => {
-    if (kind === 'whole') loadAll().catch(() => {});
+    if (kind === 'whole') quietly(loadAll());
     if (kind === 'client' && !data.gone) {
-      if (!rows.has(data.client_id)) loadOne(data.client_id);
+      if (!rows.has(data.client_id)) quietly(loadOne(data.client_id));
       else rows.get(data.client_id).updated_at = new Date().toUTCString();
     }
     if (['whole', 'client'].includes(kind)) showClients();

@@ -1,6 +1,6 @@
 /* Overview: the session's state, the round client by client, what is wrong, accuracy and loss. */
-import { view } from './api.js';
-import { fill, h, setText, soon } from './dom.js';
+import { quietly, view } from './api.js';
+import { fill, h, later, setText, soon } from './dom.js';
 import { plural, seconds, shortId } from './format.js';
 import { listen, live } from './live.js';
 import { badge, card, dataLinks, empty, modelLink, title, toneOf } from './parts.js';
@@ -118,8 +118,8 @@ export async function show(root, { signal }) {
   const timer = setInterval(() => live.doc && setText(clock, timeLeft(live.doc.round)), 1000);
   signal.addEventListener('abort', () => clearInterval(timer));
 
-  let load = () => {};
-  const loadLater = debounce(() => load(), 300, signal);
+  let load = async () => {};
+  const loadLater = later(() => quietly(load()), 300, signal);
   listen((kind) => {
     if (['live', 'whole', 'client', 'combiner', 'round_client'].includes(kind)) drawSoon();
     if (['validation', 'whole'].includes(kind)) loadLater();
@@ -127,17 +127,6 @@ export async function show(root, { signal }) {
 
   load = await makePlots(grid, signal);
   await load();
-}
-
-function debounce(work, ms, signal) {
-  let timer = 0;
-  signal.addEventListener('abort', () => clearTimeout(timer));
-  return () => {
-    timer ||= setTimeout(() => {
-      timer = 0;
-      work();
-    }, ms);
-  };
 }
 
 /* Accuracy and loss, of the newest session: whatever metric is called so. */
@@ -150,7 +139,7 @@ async function makePlots(grid, signal) {
     return () => makePlots(grid, signal);
   }
   const { Plot, closePlots } = await import('./plot.js');
-  if (signal.aborted) return () => {};
+  if (signal.aborted) return async () => {};
   signal.addEventListener('abort', closePlots);
   const accuracy = metricCard('Accuracy', 'accuracy', Plot);
   const loss = metricCard('Loss', 'loss', Plot);

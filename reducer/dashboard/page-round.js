@@ -1,5 +1,5 @@
 /* One round: who trained when, who was late, who was refused and why. */
-import { API, get, view } from './api.js';
+import { API, get, quietly, view } from './api.js';
 import { fill, h } from './dom.js';
 import { dateTime, number, seconds, shortId } from './format.js';
 import { listen } from './live.js';
@@ -73,7 +73,7 @@ export async function show(root, { signal, id }) {
     await plot.set(rows);
   };
   listen((kind, data) => {
-    if (kind === 'whole' || (kind === 'round' && data.id === id)) load();
+    if (kind === 'whole' || (kind === 'round' && data.id === id)) quietly(load());
   }, signal);
   await load();
 }

@@ -1,6 +1,6 @@
 /* Rounds: where the time goes, at clients and at combiners, and what came of each round. */
-import { view } from './api.js';
-import { fill, h } from './dom.js';
+import { quietly, view } from './api.js';
+import { fill, h, later } from './dom.js';
 import { dateTime, seconds, shortId } from './format.js';
 import { listen } from './live.js';
 import { badge, card, dataLinks, empty, modelLink, roundLink, title } from './parts.js';
@@ -50,7 +50,7 @@ export async function show(root, { signal }) {
   if (!sessions) {
     fill(root, title('Rounds'), empty('No session has run yet.',
       h('a', { class: 'button', href: '/dashboard/control' }, 'Start one')));
-    listen((kind) => kind === 'session' && !signal.aborted && show(root, { signal }), signal);
+    listen((kind) => kind === 'session' && quietly(show(root, { signal })), signal);
     return;
   }
   fill(root, title('Rounds', sessions), h('div', { class: 'grid three' },
@@ -58,15 +58,7 @@ export async function show(root, { signal }) {
     card(HISTOGRAM, { links: plots[1].links, note: 'All updates of the session.' }, plots[1].node),
     card(COMBINER_TIMES, { links: plots[2].links, note: 'Mean of the combiners.' }, plots[2].node)),
   card('Rounds', { wide: true, links }, table.node));
-  let timer = 0;
-  listen((kind) => {
-    if (kind === 'round' || kind === 'whole') {
-      timer ||= setTimeout(() => {
-        timer = 0;
-        load(sessions.value());
-      }, 300);
-    }
-  }, signal);
-  signal.addEventListener('abort', () => clearTimeout(timer));
+  const loadLater = later(() => quietly(load(sessions.value())), 300, signal);
+  listen((kind) => (kind === 'round' || kind === 'whole') && loadLater(), signal);
   await load(sessions.value());
 }

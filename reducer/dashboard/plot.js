@@ -65,7 +65,6 @@ function theme() {
       heatmap: [of('--heat-0'), of('--plot-1')],
       ordinal: ['--good', '--busy', '--warn', '--bad', '--off'].map(of),
     },
-    signals: [],
   };
 }
 
@@ -79,10 +78,10 @@ function colours() {
 const open = new Set();
 
 export class Plot {
-  /* options: name (of the specification), label, height, source: false where the page gives the
-   * rows itself, emptyText */
-  constructor({ name, label, height = 240, links = true, emptyText = 'Nothing to draw yet.', signals = {} }) {
-    Object.assign(this, { name, label, height, emptyText, signals });
+  /* options: name (of the specification), label, height, links: false where the page has its own,
+   * emptyText */
+  constructor({ name, label, height = 240, links = true, emptyText = 'Nothing to draw yet.' }) {
+    Object.assign(this, { name, label, height, emptyText });
     this.figure = h('div', { class: 'plot', 'data-plot': name });
     this.figure.style.minHeight = `${height}px`;
     this.node = this.figure;
@@ -105,7 +104,14 @@ export class Plot {
     return answer;
   }
 
-  async set(rows) {
+  /* Draw these rows. One change follows the other: what is drawn at last is what came last. */
+  set(rows) {
+    this.work = (this.work ?? Promise.resolve()).catch(() => {}).then(() => this.take(rows));
+    return this.work;
+  }
+
+  async take(rows) {
+    if (!open.has(this)) return; // its page has gone
     this.rows = rows;
     if (rows.length === 0) {
       this.drop();
@@ -116,6 +122,7 @@ export class Plot {
     if (this.view) {
       const change = vega.changeset().remove(() => true).insert(rows.map((r) => ({ ...r })));
       await this.view.change('rows', change).runAsync();
+      this.figure.dataset.drawn = String(rows.length);
     } else {
       await this.draw(vega);
     }
@@ -127,8 +134,7 @@ export class Plot {
     delete source.url;
     delete source.format;
     source.values = this.rows.map((r) => ({ ...r }));
-    spec.signals = [...colours(), ...(spec.signals ?? []).map((s) =>
-      (s.name in this.signals ? { ...s, value: this.signals[s.name] } : s))];
+    spec.signals = [...colours(), ...(spec.signals ?? [])];
     spec.width = this.width();
     spec.height = this.height;
     this.drop();
@@ -155,8 +161,13 @@ export class Plot {
     if (this.view && this.view.height() !== height) this.view.height(height).runAsync();
   }
 
-  async redraw() {
-    if (this.view) await this.draw(await loadLibrary());
+  redraw() {
+    this.work = (this.work ?? Promise.resolve()).catch(() => {}).then(() => this.drawAgain());
+    return this.work;
+  }
+
+  async drawAgain() {
+    if (this.rows?.length) await this.draw(await loadLibrary());
   }
 
   drop() {

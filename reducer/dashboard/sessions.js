@@ -1,5 +1,5 @@
 /* Which session a page speaks of: the one in its address, else the newest. */
-import { list } from './api.js';
+import { list, quietly } from './api.js';
 import { dateTime } from './format.js';
 import { select } from './parts.js';
 
@@ -16,7 +16,7 @@ export async function sessionSelect(signal, onchange) {
     value,
     onchange: (id) => {
       history.replaceState(null, '', `${location.pathname}?session_id=${encodeURIComponent(id)}`);
-      onchange(id);
+      quietly(onchange(id) ?? Promise.resolve());
     },
   });
   node.value = () => node.input.value;
