@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "combiner/aggregate/summing.h"
+#include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/base/list.h"
 #include "common/base/log.h"
@@ -17,6 +18,8 @@ struct round {
     struct fed_link link;
     char round_id[FED_ROUND_ID_SIZE];
     struct fed_strmap updates; /* client id → struct spool_update, owned */
+    uint64_t load_us;          /* reading and checking the updates that are logged */
+    uint64_t sum_us;           /* folding them, writing the partial sum */
     struct model *base;        /* a reference, from the first reset on */
     struct summing *sum;       /* the sum lane's alone */
     uint64_t sum_seq;          /* plan_seq of the last reset */
@@ -55,6 +58,7 @@ struct task {
     uint64_t plan_seq;
     uint64_t generation; /* FOLD: of an older one it says nothing */
     uint8_t sha256[FED_SHA256_SIZE];
+    uint64_t took_us; /* FOLD, SEAL */
     int rc;
     struct fed_err err;
 };
@@ -262,6 +266,7 @@ void ledger_log(struct ledger *ledger, const struct ledger_admission *admission)
         abort(); /* not even the answer could be kept: the client finds a combiner restarted */
     }
     task->token = admission->token;
+    round->load_us += admission->upload->check_us;
     task->upload = *admission->upload;
     task->update = (struct spool_update){admission->entry, admission->upload->file};
     task_submit(task, &ledger->files, do_log, after_log);
@@ -321,6 +326,7 @@ static void do_fold(void *arg)
 {
     struct task *task = arg;
     struct round *round = task->round;
+    const uint64_t began_us = fed_clock_mono_us();
     char path[FED_PATH_SIZE];
 
     if (round->sum == NULL) {
@@ -332,6 +338,7 @@ static void do_fold(void *arg)
     task->rc = task->rc < 0 ? task->rc
                             : summing_fold(round->sum, path, &task->ledger->config.limits,
                                            task->update.entry.examples, &task->err);
+    task->took_us = fed_clock_mono_us() - began_us;
 }
 
 static void submit_fold(struct ledger *ledger, struct round *round, const char *client_id);
@@ -360,6 +367,7 @@ static void after_fold(void *arg)
     struct round *round = task->round;
 
     tell_failed(task, "not_folded");
+    round->sum_us += task->took_us;
     if (!round->is_dropped && task->generation == round->generation) {
         if (task->rc == 0) {
             ledger->ops->folded(ledger->arg, round->round_id, round->sum_seq,
@@ -419,6 +427,7 @@ static void do_partial(void *arg)
     struct task *task = arg;
     struct round *round = task->round;
     const struct spool *spool = task->ledger->config.spool;
+    const uint64_t began_us = fed_clock_mono_us();
     char path[FED_PATH_SIZE];
     const struct summing_partial what = {
         .path = path,
@@ -433,6 +442,7 @@ static void do_partial(void *arg)
     if (task->rc == 0) {
         round->sum = summing_free(round->sum); /* the file has it; another plan begins again */
     }
+    task->took_us = fed_clock_mono_us() - began_us;
 }
 
 static void do_seal(void *arg)
@@ -461,6 +471,7 @@ static void after_partial(void *arg)
     struct task *task = arg;
 
     tell_failed(task, "partial_not_written");
+    task->round->sum_us += task->took_us;
     if (task->rc < 0 || task->round->is_dropped) {
         task_free(task);
         return;
@@ -491,6 +502,17 @@ void ledger_seal(struct ledger *ledger,
     }
     task->n_entries = n_entries;
     task_submit(task, &ledger->sums, do_partial, after_partial);
+}
+
+void ledger_get_times(const struct ledger *ledger,
+                      const char *round_id,
+                      uint64_t *ret_load_us,
+                      uint64_t *ret_sum_us)
+{
+    const struct round *round = find_round(ledger, round_id);
+
+    *ret_load_us = round == NULL ? 0 : round->load_us;
+    *ret_sum_us = round == NULL ? 0 : round->sum_us;
 }
 
 /* -- the end ----------------------------------------------------------------------------------- */

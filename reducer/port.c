@@ -223,6 +223,8 @@ static enum fed_verdict judge(struct reducer *reducer, struct summing_task *task
     struct federation_partial partial = {
         .plan_seq = task->partial.plan_seq,
         .n_entries = task->partial.n_entries,
+        .load_us = task->partial.load_us,
+        .sum_us = task->partial.sum_us,
         .token = ++reducer->next_token,
     };
     enum fed_verdict verdict;

@@ -386,6 +386,8 @@ round_take_partial(struct round *round, const struct round_partial *partial, cha
     *partial->entries = NULL;
     part->n_entries = partial->n_entries;
     part->token = partial->token;
+    part->load_us = partial->load_us;
+    part->sum_us = partial->sum_us;
     part->state = PART_ADDING;
     memcpy(part->sha256, partial->sha256, FED_SHA256_SIZE);
     return FED_VERDICT_ACCEPTED;

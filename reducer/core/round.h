@@ -64,7 +64,9 @@ struct round_part {
     uint8_t sha256[FED_SHA256_SIZE]; /* of the partial, from ADDING on */
     struct fed_entry *entries;       /* (n_entries,) of the partial, owned, from ADDING on */
     size_t n_entries;
-    uint64_t token; /* names the partial that is being added */
+    uint64_t token;   /* names the partial that is being added */
+    uint64_t load_us; /* what it cost the combiner: reading and checking updates, … */
+    uint64_t sum_us;  /* … folding them and writing the sum; 0: not known */
     unsigned n_corrupt;
     bool is_sent; /* its present plan has been given to the combiner's link */
 };
@@ -174,6 +176,8 @@ struct round_partial {
     struct fed_entry **entries; /* (n_entries,) taken over, and set to NULL, when ACCEPTED */
     size_t n_entries;
     uint64_t token;
+    uint64_t load_us;
+    uint64_t sum_us;
 };
 
 /* Judge it. On FED_VERDICT_ACCEPTED its entries belong to the part, which is ADDING under its

@@ -41,7 +41,8 @@ enum host_verb {
      *           "time_left_ms", "clients_asked", "clients":[{"client_id","name","combiner",
      *           "phase":"asked|admitted|refused|silent|gone","reason"|absent}]}|null,
      *  "validation":{"model_id","round_id","asked","received"}|null,
-     *  "combiners":[{"combiner_id","name","address","status":"online|offline","clients":n}],
+     *  "combiners":[{"combiner_id","name","address","status":"online|offline","clients":n,
+     *                "clients_max":n, "version"}],
      *  "clients":[{"client_id","name","combiner","ip","status":"online|offline|available"}],
      *  "trouble":["one line each"]} */
     HOST_LIVE,

@@ -47,6 +47,8 @@ enum rest_method {
     REST_METHOD_MAX,
 };
 
+struct dashboard_file;
+
 struct rest_text {
     char *name;  /* owned */
     char *value; /* owned; "" where it has none */
@@ -87,6 +89,7 @@ struct rest_answer {
     char file_name[REST_NAME_MAX + 1]; /* Content-Disposition; "": none */
     char *location;                    /* owned; or NULL */
     char allow[64];                    /* 405, OPTIONS; or "" */
+    const struct dashboard_file *file; /* the program's own, instead of a body; or NULL */
     char etag[REST_ETAG_SIZE];         /* or "" */
     bool is_stream;                    /* the feed's events, without an end */
     bool has_after;                    /* … from after_seq on */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "reducer/rest/rest_static.h"
 #include "reducer/rest/rest_stream.h"
 
 /* A page loads what this server serves and nothing else, stands in nobody's frame, and tells nobody
@@ -20,6 +21,9 @@ make_body(struct rest_answer *answer, struct feed *feed, struct MHD_Connection *
 {
     struct MHD_Response *response;
 
+    if (answer->file != NULL) {
+        return rest_static_new(connection, answer);
+    }
     if (answer->is_stream) {
         return rest_stream_new(feed, connection, answer->has_after ? &answer->after_seq : NULL);
     }
