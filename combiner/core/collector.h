@@ -7,6 +7,7 @@
  *   round:   PLANNED --base here--> COLLECTING --Close--> SEALING --all folded, written--> SEALED
  *            PLANNED --Close--> SEALING (sealed without the base when nothing is admitted)
  *            any of them --Plan with a higher plan_seq--> PLANNED, its sum rebuilt from the spool
+ *            any of them --what was admitted is lost--> the sum rebuilt without it, a new Hello
  *            any of them --Done--> (dropped)
  *
  *   update:  (announced) --from another connection--> HELD --its time, or the client's stream-->
@@ -213,6 +214,13 @@ void collector_folded(struct collector *collector,
                       uint64_t plan_seq,
                       const char *client_id,
                       uint64_t now_ms);
+/* These entries, sorted by client_id, are in the spool no more, and the sum folds nothing until it
+ * is reset: they leave the round, and their clients are asked again. */
+void collector_lost(struct collector *collector,
+                    const char *round_id,
+                    const struct fed_entry *entries,
+                    size_t n_entries,
+                    uint64_t now_ms);
 void collector_sealed(struct collector *collector,
                       const char *round_id,
                       uint64_t plan_seq,

@@ -149,6 +149,8 @@ struct collector_action *collector_push_round(struct collector *collector,
                                               const struct collector_round *round);
 /* A message to the reducer; NULL when the link is down, too: the next Hello says it. */
 struct fed_up *collector_push_up(struct collector *collector, enum fed_up_type type);
+/* All that is here, when the link is up. */
+void collector_say_hello(struct collector *collector);
 void collector_format_key(uint64_t number, char ret_key[COLLECTOR_KEY_SIZE]);
 
 /* collector_clients.c */

@@ -234,6 +234,76 @@ void collector_folded(struct collector *collector,
     rounds_try_seal(collector, round);
 }
 
+/* Put the entries of the plan's clients first, the others behind them. */
+static void sort_entries(struct collector_round *round)
+{
+    round->n_admitted = 0;
+    round->n_folded = 0;
+    for (size_t i = 0; i < round->n_entries; i++) {
+        struct collector_seat *seat = rounds_find_seat(round, round->entries[i].client_id);
+        round->is_folded[i] = false;
+        if (seat != NULL) {
+            const struct fed_entry held = round->entries[i];
+            round->entries[i] = round->entries[round->n_admitted];
+            round->entries[round->n_admitted] = held;
+            seat->entry = round->n_admitted++;
+            seat->is_admitted = true;
+            seat->refusal = FED_REFUSAL_NONE;
+        }
+    }
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    return strcmp(((const struct fed_entry *)a)->client_id,
+                  ((const struct fed_entry *)b)->client_id);
+}
+
+/* Take those entries out of the round, and what stands between their clients and their tasks. */
+static void
+forget_entries(struct collector_round *round, const struct fed_entry *entries, size_t n_entries)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < round->n_entries; i++) {
+        const struct fed_entry *entry = &round->entries[i];
+        struct collector_seat *seat = rounds_find_seat(round, entry->client_id);
+        const struct fed_entry *lost =
+            n_entries == 0
+                ? NULL
+                : bsearch(entry, entries, n_entries, sizeof(*entries), compare_entries);
+        if (lost == NULL || strcmp(lost->update_id, entry->update_id) != 0) {
+            round->entries[n++] = *entry;
+        } else if (seat != NULL) {
+            seat->task_stream = 0;
+        }
+    }
+    round->n_entries = n;
+    for (size_t i = 0; i < round->plan.n_clients; i++) {
+        round->seats[i].is_admitted = false;
+    }
+    sort_entries(round);
+}
+
+void collector_lost(struct collector *collector,
+                    const char *round_id,
+                    const struct fed_entry *entries,
+                    size_t n_entries,
+                    uint64_t now_ms)
+{
+    struct collector_round *round = rounds_find(collector, round_id);
+
+    if (round == NULL) {
+        return;
+    }
+    forget_entries(round, entries, n_entries);
+    round->is_summing = false;
+    round->is_seal_asked = false;
+    begin_sum(collector, round);
+    collector_say_hello(collector);
+    tasks_send_all(collector, now_ms);
+}
+
 static void hand_over(struct collector *collector, struct collector_round *round)
 {
     if (collector->is_linked && !round->is_handing && round->n_corrupt < COLLECTOR_CORRUPT_MAX) {
@@ -343,25 +413,6 @@ static bool take_plan(struct collector_round *round, struct fed_plan *plan)
     *plan = (struct fed_plan){0};
     round->seats = seats;
     return true;
-}
-
-/* Put the entries of the plan's clients first, the others behind them. */
-static void sort_entries(struct collector_round *round)
-{
-    round->n_admitted = 0;
-    round->n_folded = 0;
-    for (size_t i = 0; i < round->n_entries; i++) {
-        struct collector_seat *seat = rounds_find_seat(round, round->entries[i].client_id);
-        round->is_folded[i] = false;
-        if (seat != NULL) {
-            const struct fed_entry held = round->entries[i];
-            round->entries[i] = round->entries[round->n_admitted];
-            round->entries[round->n_admitted] = held;
-            seat->entry = round->n_admitted++;
-            seat->is_admitted = true;
-            seat->refusal = FED_REFUSAL_NONE;
-        }
-    }
 }
 
 static void forget_round(struct collector *collector,
