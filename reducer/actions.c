@@ -417,6 +417,6 @@ void reducer_turn(struct reducer *reducer)
     if (reducer->live.change != federation_get_change(reducer->federation)) {
         reducer->live.change = federation_get_change(reducer->federation);
         reducer->live.seq++;
-        reducer_look_polls(reducer);
+        reducer_look_live(reducer);
     }
 }

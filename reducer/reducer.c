@@ -54,7 +54,7 @@ static void on_line(void *arg)
 
     reducer->live.seq++;
     if (!reducer->end.is_draining) {
-        reducer_look_polls(reducer);
+        reducer_look_live(reducer);
     }
     look_quiet(reducer);
 }
@@ -102,6 +102,7 @@ static void drain(struct reducer *reducer)
     }
     reducer->end.is_draining = true;
     fed_timer_stop(&reducer->tick);
+    fed_timer_stop(&reducer->space.timer);
     reducer_end_asks(reducer);
     if (reducer->rest != NULL) {
         rest_server_close(reducer->rest);
@@ -182,10 +183,16 @@ static int check_address(const char *key, const char *address, struct fed_err *e
 
 static int open_stores(struct reducer *reducer, struct fed_err *err)
 {
+    const struct store_config where = {
+        .url = reducer->settings->store,
+        .user = reducer->settings->store_user,
+        .password = reducer->settings->store_password,
+        .ca_file = reducer->settings->store_ca_file,
+    };
     int rc = check_address("http", reducer->settings->http, err);
 
     rc = rc < 0 ? rc : check_address("rpc", reducer->settings->rpc, err);
-    rc = rc < 0 ? rc : store_open(reducer->settings->store, &reducer->store, err);
+    rc = rc < 0 ? rc : store_open_as(&where, &reducer->store, err);
     rc = rc < 0 ? rc : blob_open(reducer->settings->blob, &reducer->blobs, err);
     return rc < 0 ? rc : make_work(reducer, err);
 }
@@ -202,7 +209,10 @@ static void init_parts(struct reducer *reducer)
     records_init(&reducer->records, &reducer->side, reducer->store, &reducer_records_ops, reducer);
     summing_init(&reducer->summing, reducer->blobs, reducer->work);
     reducer_host_init(reducer);
+    news_init(&reducer->news, reducer->feed);
+    store_watch(reducer->store, &(struct store_watcher){news_row, &reducer->news});
     fed_timer_init(&reducer->tick, on_tick, reducer);
+    fed_timer_init(&reducer->space.timer, NULL, reducer); /* until reducer_watch_space() */
     fed_timer_init(&reducer->end.limit, on_limit, reducer);
     fed_event_init(&reducer->end.event, on_stop, reducer);
     reducer->started_ms = reducer_now_ms(reducer);
@@ -243,6 +253,7 @@ int reducer_new(const struct settings *settings, struct reducer **ret_reducer, s
     }
     reducer->settings = settings;
     rc = open_stores(reducer, err);
+    rc = rc < 0 ? rc : feed_new(&reducer->feed, err);
     rc = rc < 0 ? rc : fed_loop_new(&reducer->loop, err);
     rc = rc < 0
              ? rc
@@ -253,6 +264,9 @@ int reducer_new(const struct settings *settings, struct reducer **ret_reducer, s
     init_parts(reducer);
     rc = fed_rpc_new(reducer->loop, &reducer->rpc, err);
     rc = rc < 0 ? rc : reducer_resume(reducer, err);
+    if (rc == 0) {
+        reducer_watch_space(reducer);
+    }
     rc = rc < 0 ? rc : listen_rpc(reducer, err);
     rc = rc < 0 ? rc : listen_http(reducer, err);
     if (rc < 0) {
@@ -320,6 +334,7 @@ static void deinit_parts(struct reducer *reducer)
     attendance_deinit(&reducer->attendance);
     journal_deinit(&reducer->journal);
     shelf_deinit(&reducer->shelf);
+    news_deinit(&reducer->news);
 }
 
 struct reducer *reducer_free(struct reducer *reducer)
@@ -350,6 +365,7 @@ struct reducer *reducer_free(struct reducer *reducer)
     (void)fed_loop_free(reducer->loop);
     (void)blob_close(reducer->blobs);
     (void)store_close(reducer->store);
+    (void)feed_free(reducer->feed);
     if (reducer->work[0] != '\0' && fed_folder_remove(reducer->work, NULL) < 0) {
         fed_log(FED_LOG_WARNING, "reducer", "left_files", "folder=\"%s\"", reducer->work);
     }

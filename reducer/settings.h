@@ -10,6 +10,9 @@ struct settings {
     const char *http;
     const char *rpc;
     const char *store;
+    const char *store_user;
+    const char *store_password;
+    const char *store_ca_file;
     const char *blob;
     const char *work;
     const char *ready_file;
@@ -21,6 +24,7 @@ struct settings {
     uint64_t combiner_grace_ms;
     uint64_t close_timeout_ms;
     uint64_t examples_max;
+    uint64_t disk_reserve;
     uint64_t drain_limit_ms;
 };
 

@@ -28,6 +28,7 @@ struct federation {
         uint64_t token;
     } next_start;
     uint64_t planning_since_ms;
+    bool is_short; /* of disk space: no round is planned */
     uint64_t restarted_ms; /* the open round was resumed then; 0: it was planned by us */
     struct {
         char (*client_ids)[FED_ID_SIZE]; /* clients of the last round, sorted; owned */

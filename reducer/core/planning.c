@@ -201,6 +201,9 @@ void planning_look(struct federation *fed, uint64_t now_ms)
     if (fed->base.model_id[0] == '\0') {
         return; /* being read; federation_base_loaded() looks again */
     }
+    if (fed->is_short) {
+        return; /* federation_space() looks again */
+    }
     if (now_ms < fed->expected.until_ms && now_ms < until_ms && !are_expected_present(fed)) {
         federation_want(fed, fed->expected.until_ms);
         federation_want(fed, until_ms);
@@ -218,6 +221,19 @@ void planning_look(struct federation *fed, uint64_t now_ms)
         federation_want(fed, now_ms >= until_ms ? now_ms + 1000 : until_ms);
     }
     free(ids);
+}
+
+void federation_space(struct federation *fed, bool is_short, uint64_t now_ms)
+{
+    if (fed->is_short == is_short) {
+        return;
+    }
+    fed->is_short = is_short;
+    fed->change++;
+    if (!is_short && fed->state == FEDERATION_PLANNING) {
+        fed->planning_since_ms = now_ms; /* the clients have had no chance meanwhile */
+        planning_look(fed, now_ms);
+    }
 }
 
 void planning_send(struct federation *fed, struct round_part *part, uint64_t now_ms)

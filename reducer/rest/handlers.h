@@ -60,6 +60,13 @@ FED_NODISCARD int rest_ready(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_version(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_metrics(struct rest_request *request, struct fed_err *err);
 
+/* rest_events.c */
+FED_NODISCARD int rest_events_stream(struct rest_request *request, struct fed_err *err);
+/* rest_upkeep.c */
+FED_NODISCARD int rest_doctor(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_disk(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_model_prune(struct rest_request *request, struct fed_err *err);
+
 /* rest_legacy.c */
 FED_NODISCARD int rest_gone(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_combiner_gone(struct rest_request *request, struct fed_err *err);

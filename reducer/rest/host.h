@@ -16,6 +16,7 @@
 
 struct store;
 struct blob_store;
+struct feed;
 
 /* Input and output are JSON objects; a refusal has http_status 4xx or 5xx and {"message": …}. */
 enum host_verb {
@@ -43,6 +44,16 @@ enum host_verb {
      *  "clients":[{"client_id","name","combiner","ip","status":"online|offline|available"}],
      *  "trouble":["one line each"]} */
     HOST_LIVE,
+    /* Somebody is about to listen: from the answer on, every change goes to the feed. out: {}. */
+    HOST_LISTEN,
+    /* in: keep (integer), keep_best (text, optional), dry_run (bool). out: pruning_run()'s report
+     * (reducer/pruning.h); 409 while a session is being started. */
+    HOST_PRUNE,
+    /* out: {"version", "checks":[finding]} (reducer/checkup.h). */
+    HOST_DOCTOR,
+    /* out: {"models":n, "models_bytes", "metadata_bytes":n|null, "reserve_bytes",
+     *  "places":[{"what","path","free_bytes","total_bytes"}]}; what is pruned does not count. */
+    HOST_DISK,
 };
 
 struct host_ask {
@@ -63,6 +74,7 @@ struct host_ask {
 struct host {
     struct store *store;      /* borrowed */
     struct blob_store *blobs; /* borrowed */
+    struct feed *feed;        /* borrowed (reducer/rest/feed.h); NULL: there are no events */
     /* Hand an ask over; any thread. It is answered in every case, at the latest when the reducer
      * ends (503). */
     void (*submit)(struct host *host, struct host_ask *ask);

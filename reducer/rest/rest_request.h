@@ -84,6 +84,9 @@ struct rest_answer {
     char file_name[REST_NAME_MAX + 1]; /* Content-Disposition; "": none */
     char *location;                    /* owned; or NULL */
     char allow[64];                    /* 405, OPTIONS; or "" */
+    bool is_stream;                    /* the feed's events, without an end */
+    bool has_after;                    /* … from after_seq on */
+    uint64_t after_seq;
 };
 
 /* What all handlers share. */
@@ -112,6 +115,7 @@ struct rest_request {
     enum store_collection collection;  /* the resource of the path; or STORE_COLLECTION_MAX */
     char peer[64];                     /* its IP address */
     char host_name[REST_NAME_MAX + 1]; /* of its Host header, without the port */
+    char last_event_id[24];            /* the header, or "" */
     struct rest_page page;
     struct rest_texts query;
     struct rest_texts form;

@@ -32,6 +32,7 @@
 #include "reducer/rest/rest_dispatch.h"
 #include "reducer/rest/rest_listen.h"
 #include "reducer/rest/rest_request.h"
+#include "reducer/rest/rest_stream.h"
 #include "reducer/rest/rest_watch.h"
 #include "reducer/rest/routes.h"
 
@@ -125,9 +126,15 @@ static int reserve(struct exchange *exchange, uint64_t size_bytes, struct fed_er
 
 /* -- the answer ------------------------------------------------------------------------------- */
 
-static struct MHD_Response *make_response(struct rest_answer *answer)
+static struct MHD_Response *make_response(struct exchange *exchange)
 {
+    struct rest_answer *answer = &exchange->request.answer;
     struct MHD_Response *response;
+
+    if (answer->is_stream) {
+        return rest_stream_new(exchange->server->shared.host->feed, exchange->connection,
+                               answer->has_after ? &answer->after_seq : NULL);
+    }
 
     if (answer->fd >= 0) {
         response = MHD_create_response_from_fd64(answer->size_bytes, answer->fd);
@@ -161,6 +168,10 @@ static void add_headers(const struct rest_answer *answer, struct MHD_Response *r
     if (answer->allow[0] != '\0') {
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, answer->allow);
     }
+    if (answer->is_stream) {
+        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+        (void)MHD_add_response_header(response, "X-Accel-Buffering", "no");
+    }
     if (answer->status == 503) {
         (void)MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
     }
@@ -168,14 +179,18 @@ static void add_headers(const struct rest_answer *answer, struct MHD_Response *r
 
 static enum MHD_Result queue_answer(struct exchange *exchange)
 {
-    struct MHD_Response *response = make_response(&exchange->request.answer);
+    struct MHD_Response *response = make_response(exchange);
     enum MHD_Result result;
 
     if (response == NULL) {
         return MHD_NO;
     }
     add_headers(&exchange->request.answer, response);
-    set_deadline(exchange, exchange->request.answer.size_bytes);
+    if (exchange->request.answer.is_stream) {
+        clear_deadline(exchange); /* whoever takes nothing is shut out by the library's timeout */
+    } else {
+        set_deadline(exchange, exchange->request.answer.size_bytes);
+    }
     result = MHD_queue_response(exchange->connection, (unsigned)exchange->request.answer.status,
                                 response);
     MHD_destroy_response(response);
@@ -341,6 +356,7 @@ static void read_head(struct exchange *exchange)
     const char *order = header(exchange, "X-Sort-Order");
     const char *reverse = header(exchange, "X-Reverse");
     const char *host = header(exchange, MHD_HTTP_HEADER_HOST);
+    const char *last = header(exchange, "Last-Event-ID");
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     size_t n;
@@ -350,6 +366,8 @@ static void read_head(struct exchange *exchange)
     (void)snprintf(page->sort_key, sizeof(page->sort_key), "%s", key == NULL ? "" : key);
     page->is_ascending = order != NULL && strcmp(order, "asc") == 0;
     page->is_reverse = reverse != NULL && strcasecmp(reverse, "true") == 0;
+    (void)snprintf(request->last_event_id, sizeof(request->last_event_id), "%s",
+                   last == NULL ? "" : last);
     if (info != NULL && info->client_addr != NULL) {
         const socklen_t size = info->client_addr->sa_family == AF_INET6
                                    ? sizeof(struct sockaddr_in6)
@@ -652,6 +670,9 @@ static void destroy(struct rest_server *server)
     if (server->dispatch != NULL) {
         rest_dispatch_stop(server->dispatch);
         rest_watch_deinit(&server->watch);
+        if (server->shared.host->feed != NULL) {
+            feed_detach(server->shared.host->feed);
+        }
         server->dispatch = rest_dispatch_free(server->dispatch);
     }
     rest_blobs_deinit(&server->shared.blobs);
@@ -695,6 +716,9 @@ int rest_server_new(const struct rest_config *config,
     if (rc == 0) {
         rest_watch_init(&server->watch, rest_dispatch_loop(server->dispatch),
                         server->config.timeout_ms / 4);
+        if (host->feed != NULL) {
+            feed_open(host->feed, rest_dispatch_loop(server->dispatch));
+        }
         rc = start(server, err);
     }
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -721,6 +745,9 @@ void rest_server_close(struct rest_server *server)
     fd = MHD_quiesce_daemon(server->daemon);
     if (fd != MHD_INVALID_SOCKET) {
         (void)close(fd);
+    }
+    if (server->shared.host->feed != NULL) {
+        feed_close(server->shared.host->feed);
     }
 }
 

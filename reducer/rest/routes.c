@@ -15,6 +15,9 @@ static const struct rest_route routes[] = {
     {"/version", rest_version, REST_GET, false},
     {"/metrics", rest_metrics, REST_GET, false},
     {API "live", rest_live, REST_GET, false},
+    {API "events/stream", rest_events_stream, REST_GET, false},
+    {API "doctor", rest_doctor, REST_GET, false},
+    {API "disk", rest_disk, REST_GET, false},
     {API "graphql", rest_no_graphql, REST_POST, false},
 
     {API "clients/add", rest_client_add, REST_POST, false},
@@ -27,6 +30,7 @@ static const struct rest_route routes[] = {
     {API "models/", rest_model_add, REST_POST, true},
     {API "models/active", rest_model_active, REST_GET, false},
     {API "models/active", rest_gone, REST_PUT, false},
+    {API "models/prune", rest_model_prune, REST_POST, false},
     {API "models/leaf-nodes", rest_model_leaves, REST_GET, false},
     {API "models/:id", rest_model_change, REST_PATCH, false},
     {API "models/:id", rest_model_change, REST_PUT, false},

@@ -77,6 +77,13 @@ static bool parse_number(const char *text, double *ret_value)
     return true;
 }
 
+bool store_text_is_number(const char *text)
+{
+    double value;
+
+    return parse_number(text, &value);
+}
+
 static int compare_texts(const char *a, const char *b)
 {
     double x;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/base/text.h"
 #include "reducer/store/store_inside.h"
 
 #ifndef STORE_CAP            /* the contract's tests set a small one */
@@ -40,13 +41,27 @@ const char *store_collection_key(enum store_collection in)
 
 int store_open(const char *url, struct store **ret_store, struct fed_err *err)
 {
+    return store_open_as(&(struct store_config){.url = url}, ret_store, err);
+}
+
+int store_open_as(const struct store_config *config, struct store **ret_store, struct fed_err *err)
+{
+    const char *url = config->url;
+    char blanked[256];
+
     if (strncmp(url, "sqlite:", 7) == 0 && url[7] != '\0') {
         return store_sqlite_open(url + 7, ret_store, err);
     }
     if (strcmp(url, "mem:") == 0) {
         return store_mem_open(ret_store, err);
     }
-    return fed_err_set(err, FED_E_INVALID, "store '%s' is of no known kind: use sqlite:FILE", url);
+    if (strncmp(url, "mongodb://", 10) == 0 || strncmp(url, "mongodb+srv://", 14) == 0) {
+        return store_mongo_open(config, ret_store, err);
+    }
+    fed_text_blank_url(url, blanked, sizeof(blanked));
+    return fed_err_set(err, FED_E_INVALID,
+                       "store '%s' is of no known kind: use sqlite:FILE or mongodb://HOST/DATABASE",
+                       blanked);
 }
 
 struct store *store_close(struct store *store)
@@ -66,6 +81,20 @@ static int check_document(enum store_collection in, const json_t *document, stru
     return 0;
 }
 
+void store_watch(struct store *store, const struct store_watcher *watcher)
+{
+    store->watcher = *watcher;
+}
+
+/* Returns rc. */
+static int tell_write(struct store *store, int rc, enum store_collection in, json_t *document)
+{
+    if (rc == 0 && store->watcher.on_write != NULL) {
+        store->watcher.on_write(store->watcher.arg, in, store_document_key(in, document), document);
+    }
+    return rc;
+}
+
 int store_insert(struct store *store,
                  enum store_collection in,
                  json_t *document,
@@ -73,7 +102,8 @@ int store_insert(struct store *store,
 {
     const int rc = check_document(in, document, err);
 
-    return rc < 0 ? rc : store->ops->insert(store, in, document, err);
+    return rc < 0 ? rc
+                  : tell_write(store, store->ops->insert(store, in, document, err), in, document);
 }
 
 int store_replace(struct store *store,
@@ -84,14 +114,16 @@ int store_replace(struct store *store,
 {
     const int rc = check_document(in, document, err);
 
-    return rc < 0 ? rc : store->ops->replace(store, in, version, document, err);
+    return rc < 0 ? rc
+                  : tell_write(store, store->ops->replace(store, in, version, document, err), in,
+                               document);
 }
 
 int store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
     const int rc = check_document(in, document, err);
 
-    return rc < 0 ? rc : store->ops->put(store, in, document, err);
+    return rc < 0 ? rc : tell_write(store, store->ops->put(store, in, document, err), in, document);
 }
 
 int store_restore(struct store *store,
@@ -137,5 +169,10 @@ int store_remove(struct store *store,
                  const char *key,
                  struct fed_err *err)
 {
-    return store->ops->remove(store, in, key, err);
+    const int rc = store->ops->remove(store, in, key, err);
+
+    if (rc == 0 && store->watcher.on_write != NULL) {
+        store->watcher.on_write(store->watcher.arg, in, key, NULL);
+    }
+    return rc;
 }

@@ -1,6 +1,6 @@
 /* The metadata store: JSON documents in collections.
  *
- * One contract, several back ends (store_sqlite.c, store_mem.c); all of them pass
+ * One contract, several back ends (store_sqlite.c, store_mongo.c, store_mem.c); all of them pass
  * tests/contract/store_contract.c. One document is the unit of atomicity: there is no transaction,
  * so that a document database serves as well.
  *
@@ -8,11 +8,13 @@
  * (json_decref). The store sets committed_at (first insert) and updated_at (each write), both
  * milliseconds since 1970, and "version", 1 at the insert and one more at each replace.
  *
- * Thread safety: any thread. Every call may block on disk: never from the loop.
+ * Thread safety: any thread. Every call may block, on disk or for a server (bounded by the URI's
+ * times, some seconds): never from a loop's thread, which is asserted.
  *
  * Failures of every call: FED_E_IO, FED_E_UNAVAILABLE (try again: FED_CODE's transient flag says
- * so), FED_E_NOMEM, FED_E_INVALID (a document without its key), FED_E_LIMIT (over
- * STORE_DOCUMENT_MAX).
+ * so; a write that failed so may have been applied, and the same write called again by this process
+ * ends as the first one would have), FED_E_NOMEM, FED_E_INVALID (a document without its key),
+ * FED_E_LIMIT (over STORE_DOCUMENT_MAX).
  */
 #ifndef REDUCER_STORE_STORE_H
 #define REDUCER_STORE_STORE_H
@@ -25,7 +27,8 @@
 
 #include "common/base/err.h"
 
-#define STORE_DOCUMENT_MAX ((size_t)16 * 1024 * 1024) /* bytes of a document's JSON */
+/* Bytes of a document's JSON: what MongoDB takes, less what is stored beside it. */
+#define STORE_DOCUMENT_MAX (((size_t)16 * 1024 - 64) * 1024)
 #define STORE_FILTERS_MAX  16U
 #define STORE_PATH_SIZE    96U /* bytes of a field's path, with the NUL */
 
@@ -121,14 +124,39 @@ struct store_ops {
     void (*close)(struct store *self);
 };
 
-struct store {
-    const struct store_ops *ops;
+/* Told of every write that has worked, on the thread that wrote; `document` (borrowed, not
+ * to be changed) as it was given, NULL where it was removed. Must not block. */
+struct store_watcher {
+    void (*on_write)(void *arg, enum store_collection in, const char *key, json_t *document);
+    void *arg;
 };
 
-/* Open by URL: "sqlite:FILE" or "mem:". An unknown kind is FED_E_INVALID and names those there are;
- * a SQLite file in use by another process is FED_E_CONFLICT and names the process. */
+struct store {
+    const struct store_ops *ops;
+    struct store_watcher watcher; /* on_write NULL: none */
+};
+
+/* Where the store is, and who we are there. */
+struct store_config {
+    const char *url;
+    const char *user; /* these: MongoDB; NULL or "": as the URL says */
+    const char *password;
+    const char *ca_file; /* PEM */
+};
+
+/* Open by URL: "sqlite:FILE", "mongodb://…", "mongodb+srv://…" (the path names the database,
+ * else "confed") or "mem:". An unknown kind is FED_E_INVALID and names those there are; a SQLite
+ * file in use by another process is FED_E_CONFLICT and names the process. A MongoDB is not asked
+ * before the first call: one that is away is that call's FED_E_UNAVAILABLE. */
+FED_NODISCARD int
+store_open_as(const struct store_config *config, struct store **ret_store, struct fed_err *err);
+
+/* The same, with nothing but a URL. */
 FED_NODISCARD int store_open(const char *url, struct store **ret_store, struct fed_err *err);
 struct store *store_close(struct store *store); /* accepts NULL */
+
+/* Before other threads use the store. */
+void store_watch(struct store *store, const struct store_watcher *watcher);
 
 const char *store_collection_name(enum store_collection in); /* "sessions" */
 const char *store_collection_key(enum store_collection in);  /* "session_id" */

@@ -51,7 +51,7 @@ DOORS = [
     (r"(protobuf-c/|.*\.pb-c\.h$)", r"(common/rpc/|common/link/link_(encode|decode)\.c|reducer/rpc/|reducer/[^/]*$|%s)" % EDGE[1:-1]),
     (r"curl/", r"(common/net/|tests/)"),
     (r"sqlite3\.h", r"(reducer/store/store_sqlite\.c|tests/)"),
-    (r"(mongoc|bson)/", r"(reducer/store/store_mongo\.c|tests/)"),
+    (r"(mongoc|bson)/", r"(reducer/store/store_mongo(_inside\.h|[a-z_]*\.c)|tests/)"),
     (r"microhttpd\.h", r"(reducer/rest/|tests/)"),
     (r"jansson\.h", r"(reducer/(store|rest|rpc|cli)/|reducer/[^/]*$|%s)" % EDGE[1:-1]),
     (r"yaml\.h", r"(common/conf/|tests/)"),

@@ -16,6 +16,7 @@
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/net/http_client.h"
+#include "reducer/rest/feed.h"
 
 #define ANSWER_MAX (64UL * 1024UL * 1024UL)
 #define WAIT_S     20
@@ -111,6 +112,15 @@ static void handle(void *arg)
             break;
         }
         answer(ask, 200, live_state(fixture));
+        break;
+    case HOST_LISTEN:
+        (void)feed_hear(fixture->host.feed);
+        answer(ask, 200, json_object());
+        break;
+    case HOST_PRUNE:
+    case HOST_DOCTOR:
+    case HOST_DISK:
+        answer(ask, 200, json_deep_copy(ask->input));
         break;
     }
 }
@@ -211,6 +221,7 @@ int fixture_set_up(void **state)
     fixture->host.submit = submit;
     assert_int_equal(store_open("mem:", &fixture->host.store, NULL), 0);
     assert_int_equal(blob_open("mem:", &fixture->host.blobs, NULL), 0);
+    assert_int_equal(feed_new(&fixture->host.feed, NULL), 0);
     assert_int_equal(fed_loop_new(&fixture->loop, NULL), 0);
     assert_int_equal(pthread_create(&fixture->thread, NULL, run_loop, fixture->loop), 0);
     fixture_start(fixture, (struct rest_config){0});
@@ -228,6 +239,7 @@ int fixture_tear_down(void **state)
     fixture->loop = fed_loop_free(fixture->loop);
     fixture->host.store = store_close(fixture->host.store);
     fixture->host.blobs = blob_close(fixture->host.blobs);
+    fixture->host.feed = feed_free(fixture->host.feed);
     json_decref(fixture->assigned);
     (void)pthread_mutex_destroy(&fixture->lock);
     (void)pthread_cond_destroy(&fixture->arrived);
