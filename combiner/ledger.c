@@ -396,8 +396,8 @@ static void after_fold(void *arg)
     struct ledger *ledger = task->ledger;
     struct round *round = task->round;
 
-    tell_failed(task, "not_folded");
     if (!round->is_dropped && task->generation == round->generation && task->rc != TALLY_VOID) {
+        tell_failed(task, "not_folded");
         if (task->rc == 0) {
             ledger->ops->folded(ledger->arg, round->round_id, round->sum_seq,
                                 task->update.entry.client_id);

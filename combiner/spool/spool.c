@@ -615,8 +615,10 @@ static int keep_whole_updates(const struct spool *spool, struct spool_round *rou
 {
     struct fed_strmap seen;
     size_t n = 0;
-    int rc = 0;
+    int rc;
 
+    round->lost = calloc(round->n_updates + 1, sizeof(*round->lost));
+    rc = round->lost == NULL ? -FED_E_NOMEM : 0;
     fed_strmap_init(&seen);
     for (size_t i = 0; i < round->n_updates && rc == 0; i++) {
         const struct spool_update update = round->updates[i];
@@ -626,6 +628,8 @@ static int keep_whole_updates(const struct spool *spool, struct spool_round *rou
         } else if (first == NULL && is_there(spool, round->plan.round_id, &update)) {
             round->updates[n] = update;
             rc = fed_strmap_put(&seen, update.entry.client_id, &round->updates[n++], NULL, NULL);
+        } else if (first == NULL) {
+            round->lost[round->n_lost++] = update.entry;
         }
     }
     fed_strmap_deinit(&seen);
@@ -781,5 +785,6 @@ void spool_round_deinit(struct spool_round *round)
 {
     fed_plan_deinit(&round->plan);
     free(round->updates);
+    free(round->lost);
     *round = (struct spool_round){0};
 }

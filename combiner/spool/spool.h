@@ -57,6 +57,8 @@ struct spool_round {
     struct spool_update *updates; /* (n_updates,) owned; one a client: the checkpoint's, then the
                                    * others in the order of admission */
     size_t n_updates;
+    struct fed_entry *lost; /* (n_lost,) owned: logged, and neither a file nor in the checkpoint */
+    size_t n_lost;
     bool is_sealed; /* under the plan's plan_seq, and the partial is whole */
 };
 

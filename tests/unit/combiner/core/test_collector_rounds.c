@@ -168,7 +168,8 @@ static void test_a_higher_plan_rebuilds_the_sum(void **state)
     desk_close_round(f, "7", 2);
     desk_expect(f, "");
     desk_folded(f, "7", 2, "bob");
-    desk_expect(f, "seal 7/2\n");
+    desk_expect(f, "up admitted 7/2 bob u2 100\n" /* under the new plan, too */
+                   "seal 7/2\n");
     collector_sealed(f->collector, "7", 1, f->now_ms);
     desk_expect(f, "");
     collector_sealed(f->collector, "7", 2, f->now_ms);
