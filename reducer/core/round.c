@@ -127,6 +127,7 @@ static bool is_of_part(const struct round *round,
 
 void round_admitted(struct round *round,
                     const struct round_part *part,
+                    uint64_t plan_seq,
                     const struct fed_entry *entry)
 {
     struct round_client *client = round_find_client(round, entry->client_id);
@@ -135,6 +136,7 @@ void round_admitted(struct round *round,
         return;
     }
     client->is_admitted = true;
+    client->admitted_seq = plan_seq;
     client->refusal = FED_REFUSAL_NONE;
     client->examples = entry->examples;
     fed_id_copy(client->update_id, entry->update_id);
@@ -211,12 +213,17 @@ void round_reopen_part(struct round_part *part)
     }
 }
 
+static bool is_counted(const struct round *round, const struct round_client *client)
+{
+    return client->is_admitted && client->admitted_seq == round->parts[client->part].plan_seq;
+}
+
 size_t round_count_admitted(const struct round *round)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < round->n_clients; i++) {
-        n += round->clients[i].is_admitted ? 1 : 0;
+        n += is_counted(round, &round->clients[i]) ? 1 : 0;
     }
     return n;
 }
@@ -271,7 +278,7 @@ bool round_awaits_client(const struct round *round,
     const struct round_part *part = &round->parts[client->part];
     const struct roster_client *known = roster_find_client(roster, client->client_id);
 
-    if (client->is_admitted || client->refusal != FED_REFUSAL_NONE) {
+    if (is_counted(round, client) || client->refusal != FED_REFUSAL_NONE) {
         return false;
     }
     if (known != NULL && roster_is_present(known) &&

@@ -53,6 +53,7 @@ struct round_client {
     uint64_t examples;           /* of the admitted update */
     size_t part;                 /* index into round.parts */
     bool is_admitted;
+    uint64_t admitted_seq;    /* the plan under which its combiner said so last */
     enum fed_refusal refusal; /* last one from its own connection; NONE after an admission */
 };
 
@@ -132,10 +133,13 @@ void round_move(struct round *round, enum round_state next);
 struct round_client *round_find_client(const struct round *round, const char *client_id);
 struct round_part *round_find_part(const struct round *round, const char *combiner_id);
 
-/* What a combiner says it has admitted or refused; told again it changes nothing. What a
- * combiner says of clients that are not its own, or while it is given up, is ignored. */
+/* What a combiner says it has admitted, under a plan of its, or refused; told again it changes
+ * nothing. What a combiner says of clients that are not its own, or while it is given up, is
+ * ignored. Who was admitted under a former plan does not move, but is waited for until it is told
+ * under the present one: the checkpoint its update was in may have ended with the former. */
 void round_admitted(struct round *round,
                     const struct round_part *part,
+                    uint64_t plan_seq,
                     const struct fed_entry *entry);
 void round_refused(struct round *round,
                    const struct round_part *part,
@@ -149,7 +153,7 @@ void round_forget_admitted(struct round *round, const struct round_part *part);
  * journaled and sent. Harmless for a part that was not. */
 void round_reopen_part(struct round_part *part);
 
-size_t round_count_admitted(const struct round *round);
+size_t round_count_admitted(const struct round *round); /* under the present plans */
 
 /* Is this client still waited for? If so *ret_until_ms is when that ends by itself (UINT64_MAX: not
  * before the deadline). */
