@@ -8,9 +8,11 @@
 
 #include "common/base/clock.h"
 #include "common/base/fault.h"
+#include "common/base/pages.h"
 #include "common/model/checksum.h"
 #include "common/model/exact.h"
 #include "common/model/npz.h"
+#include "common/model/values.h"
 #include "reducer/rows.h"
 #include "reducer/rpc/model_file.h"
 
@@ -35,12 +37,17 @@ static void forget_added(struct summing *summing)
     summing->own.n_added = 0;
 }
 
+static void free_sums(struct summing *summing)
+{
+    summing->own.sums = fed_pages_free(summing->own.sums, (size_t)summing->own.n_sums + 1,
+                                       sizeof(*summing->own.sums));
+    summing->own.n_sums = 0;
+}
+
 static void reset(struct summing *summing)
 {
     forget_added(summing);
-    free(summing->own.sums);
-    summing->own.sums = NULL;
-    summing->own.n_sums = 0;
+    free_sums(summing);
 }
 
 static int format_model(const struct summing *summing,
@@ -122,13 +129,11 @@ static int
 raise_magnitude(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
 {
     double *magnitude = arg;
+    const double most = fed_values_magnitude(values, n);
 
     (void)index;
     (void)err;
-    for (size_t i = 0; i < n; i++) {
-        const double value = values[i] < 0 ? -values[i] : values[i];
-        *magnitude = value > *magnitude ? value : *magnitude;
-    }
+    *magnitude = most > *magnitude ? most : *magnitude;
     return 0;
 }
 
@@ -183,7 +188,8 @@ static int add_all(struct summing *summing, struct fed_err *err)
         }
         if (summing->own.sums == NULL) {
             summing->own.n_sums = added->partial.n_params;
-            summing->own.sums = calloc(summing->own.n_sums + 1, sizeof(*summing->own.sums));
+            summing->own.sums =
+                fed_pages_new((size_t)summing->own.n_sums + 1, sizeof(*summing->own.sums));
             if (summing->own.sums == NULL) {
                 return fed_err_set(err, FED_E_NOMEM, "a sum of %llu parameters",
                                    (unsigned long long)summing->own.n_sums);
@@ -193,8 +199,7 @@ static int add_all(struct summing *summing, struct fed_err *err)
         rc = fed_partial_add(added->path, &added->partial, summing->own.sums, err);
         if (rc < 0) {
             /* Nobody knows how much of it has been added: begin again with all. */
-            free(summing->own.sums);
-            summing->own.sums = NULL;
+            free_sums(summing);
             for (size_t k = 0; k < summing->own.n_added; k++) {
                 summing->own.added[k].is_added = false;
             }

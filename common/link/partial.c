@@ -13,10 +13,12 @@
 #include "common/model/checksum.h"
 #include "common/model/layout.h"
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "sums are written as they are in memory");
+
 #define MAGIC       "CONFEDP1"
 #define PREFIX_SIZE 16U
 #define HEADER_MAX  ((size_t)64 * 1024 * 1024)
-#define BLOCK       ((size_t)8192) /* sums read or written at once */
+#define BLOCK       ((size_t)8192) /* sums hashed and written at once */
 #define ENTRY_MIN   14U            /* bytes of the shortest entry */
 
 void fed_partial_deinit(struct fed_partial *partial)
@@ -82,7 +84,7 @@ static int write_all(int fd,
                      struct fed_err *err)
 {
     const uint64_t n = partial->n_entries == 0 ? 0 : partial->n_params;
-    uint8_t bytes[BLOCK * 8];
+    uint8_t bytes[PREFIX_SIZE];
     struct fed_buf buf;
     int rc;
 
@@ -95,10 +97,7 @@ static int write_all(int fd,
     fed_buf_deinit(&buf);
     for (uint64_t i = 0; i < n && rc == 0; i += BLOCK) {
         const size_t part = n - i < BLOCK ? (size_t)(n - i) : BLOCK;
-        for (size_t k = 0; k < part; k++) {
-            fed_store_le64(bytes + 8 * k, (uint64_t)sums[i + k]);
-        }
-        rc = put(fd, hash, bytes, part * 8, err);
+        rc = put(fd, hash, sums + i, part * 8, err);
     }
     if (rc == 0) {
         fed_sha256_finish(hash, partial->sha256);
@@ -303,7 +302,9 @@ int fed_partial_add(const char *path,
     body = map.data + map.size - FED_SHA256_SIZE - n * 8;
     for (uint64_t i = 0; i < n; i++) {
         /* Without overflow for honest sums; with any others it must still be defined. */
-        sums[i] = (int64_t)((uint64_t)sums[i] + fed_load_le64(body + 8 * i));
+        uint64_t value;
+        memcpy(&value, body + 8 * i, sizeof(value));
+        sums[i] = (int64_t)((uint64_t)sums[i] + value);
     }
     fed_map_close(&map);
     return 0;

@@ -52,6 +52,10 @@ FED_DEFINE_CLEANUP(struct fed_npz, fed_npz_free);
 
 const struct fed_layout *fed_npz_get_layout(const struct fed_npz *npz);
 
+/* Are the tensor's values in the file as they are: stored, little-endian, in C order? Then
+ * *ret_offset is where they begin. */
+bool fed_npz_is_plain(const struct fed_npz *npz, size_t tensor, uint64_t *ret_offset);
+
 /* `n` values of the tensor from element `index` (C order) on; borrowed. Returns 0 to go on, a fault
  * or a failure to stop with that. */
 typedef int (*fed_npz_values_fn)(void *arg,

@@ -20,6 +20,7 @@
 #include "common/model/checksum.h"
 #include "common/model/npy_header.h"
 #include "common/model/npz.h"
+#include "common/model/values.h"
 
 #define END_SIZE      22U    /* end of central directory record */
 #define END_SEARCH    65557U /* with the longest comment */
@@ -513,7 +514,7 @@ static int compare_places(const void *a, const void *b)
 static int check_overlap(const struct fed_npz *npz, struct fed_err *err)
 {
     const size_t n = npz->layout.n_tensors;
-    const struct member **places = calloc(n, sizeof(const struct member *));
+    const struct member **places = calloc(n + 1, sizeof(const struct member *));
     int rc = 0;
 
     if (places == NULL) {
@@ -585,8 +586,21 @@ const struct fed_layout *fed_npz_get_layout(const struct fed_npz *npz)
     return &npz->layout;
 }
 
+bool fed_npz_is_plain(const struct fed_npz *npz, size_t tensor, uint64_t *ret_offset)
+{
+    const struct member *member = &npz->members[tensor];
+    const struct fed_tensor *shape = &npz->layout.tensors[tensor];
+
+    *ret_offset = member->data_offset + member->header_size;
+    return !member->is_deflated && !shape->is_fortran &&
+           (!shape->is_big_endian || fed_dtype_size(shape->dtype) == 1);
+}
+
 static int check_finite(const double *values, size_t n, uint64_t index, struct fed_err *err)
 {
+    if (fed_values_are_finite(values, n)) {
+        return 0;
+    }
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(values[i])) {
             return fault(err, FED_FAULT_NOT_FINITE, "element %llu is %s",
