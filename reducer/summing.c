@@ -159,6 +159,22 @@ static int measure(struct fed_npz *npz, struct federation_base *base, struct fed
     return 0;
 }
 
+/* Take the model's bytes, their number and their hash. */
+static int map_model(struct summing_task *task, const char *path, struct fed_err *err)
+{
+    struct fed_view view;
+    int rc = 0;
+
+    task->slab = fed_slab_unref(task->slab); /* of an attempt before */
+    rc = model_file_map(path, &task->slab, err);
+    if (rc == 0) {
+        view = fed_slab_view(task->slab);
+        task->base.size_bytes = view.size;
+        fed_sha256_once(view.data, view.size, task->base.sha256);
+    }
+    return rc;
+}
+
 static int load(struct summing_task *task, struct fed_err *err)
 {
     FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
@@ -167,11 +183,8 @@ static int load(struct summing_task *task, struct fed_err *err)
 
     federation_base_deinit(&task->base);
     fed_id_copy(task->base.model_id, task->model_id);
-    rc = rc < 0 ? rc : fed_sha256_file(path, task->base.sha256, &task->base.size_bytes, err);
+    rc = rc < 0 ? rc : map_model(task, path, err);
     rc = rc < 0 ? rc : measure(npz, &task->base, err);
-    if (rc == 0 && task->slab == NULL) {
-        rc = model_file_map(path, &task->slab, err);
-    }
     return rc < 0 ? fed_err_wrap(err, rc, "read model %s", task->model_id) : 0;
 }
 
@@ -345,8 +358,9 @@ static int make_model(struct summing_task *task, const char *path, struct fed_er
         return fed_file_error(err, "create", path);
     }
     rc = write_model(task, npz, fd, err);
+    fed_file_sync_early(fd); /* the disk works while we hash */
     (void)close(fd);
-    return rc < 0 ? rc : fed_sha256_file(path, task->base.sha256, &task->base.size_bytes, err);
+    return rc < 0 ? rc : map_model(task, path, err);
 }
 
 static int finish(struct summing_task *task, struct fed_err *err)
@@ -363,11 +377,8 @@ static int finish(struct summing_task *task, struct fed_err *err)
     task->finish_ms = fed_clock_mono_ms() - begun_ms;
     if (rc == 0) {
         keep(task->summing, task->base.model_id);
-        rc = blob_put_file(task->summing->blobs, task->base.model_id, path, task->base.sha256, err);
+        rc = blob_put_made(task->summing->blobs, task->base.model_id, path, task->base.sha256, err);
         task->commit_ms = fed_clock_mono_ms() - begun_ms - task->finish_ms;
-    }
-    if (rc == 0 && task->slab == NULL) {
-        rc = model_file_map(path, &task->slab, err);
     }
     if (rc == 0) {
         FED_FAULT_POINT("reducer.blob_written");

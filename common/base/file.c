@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* sync_file_range() */
 #include "common/base/file.h"
 
 #include <dirent.h>
@@ -110,6 +111,11 @@ int fed_file_write(int fd, const void *data, size_t size, struct fed_err *err)
         size -= (size_t)n;
     }
     return 0;
+}
+
+void fed_file_sync_early(int fd)
+{
+    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 int fed_file_sync(const char *path, struct fed_err *err)

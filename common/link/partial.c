@@ -259,6 +259,14 @@ static int load_header(const struct fed_map *map, struct fed_partial *partial, s
 
 int fed_partial_open(const char *path, struct fed_partial *ret_partial, struct fed_err *err)
 {
+    return fed_partial_open_hashed(path, NULL, ret_partial, err);
+}
+
+int fed_partial_open_hashed(const char *path,
+                            const uint8_t *sha256,
+                            struct fed_partial *ret_partial,
+                            struct fed_err *err)
+{
     struct fed_partial partial = {0};
     struct fed_map map = {0};
     int rc = fed_map_open(path, &map, err);
@@ -268,7 +276,11 @@ int fed_partial_open(const char *path, struct fed_partial *ret_partial, struct f
     }
     rc = load_header(&map, &partial, err);
     if (rc == 0) {
-        fed_sha256_once(map.data, map.size - FED_SHA256_SIZE, partial.sha256);
+        if (sha256 != NULL) {
+            memcpy(partial.sha256, sha256, FED_SHA256_SIZE);
+        } else {
+            fed_sha256_once(map.data, map.size - FED_SHA256_SIZE, partial.sha256);
+        }
         if (memcmp(partial.sha256, map.data + map.size - FED_SHA256_SIZE, FED_SHA256_SIZE) != 0) {
             rc = fed_err_set(err, FED_E_CORRUPT, "the partial sum's SHA-256 is wrong");
         }

@@ -45,6 +45,12 @@ FED_NODISCARD int fed_partial_write(const char *path,
 FED_NODISCARD int
 fed_partial_open(const char *path, struct fed_partial *ret_partial, struct fed_err *err);
 
+/* The same where the hash of all but the trailer is known from writing the file; NULL: it is not. */
+FED_NODISCARD int fed_partial_open_hashed(const char *path,
+                                          const uint8_t *sha256,
+                                          struct fed_partial *ret_partial,
+                                          struct fed_err *err);
+
 /* sums[i] += the file's. The file must have passed fed_partial_open(). */
 FED_NODISCARD int fed_partial_add(const char *path,
                                   const struct fed_partial *partial,
