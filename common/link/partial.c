@@ -294,14 +294,14 @@ int fed_partial_open_hashed(const char *path,
     return 0;
 }
 
-int fed_partial_add(const char *path,
+int fed_partial_map(const char *path,
                     const struct fed_partial *partial,
-                    int64_t *sums,
+                    struct fed_map *ret_map,
+                    const uint8_t **ret_sums,
                     struct fed_err *err)
 {
     const uint64_t n = partial->n_entries == 0 ? 0 : partial->n_params;
     struct fed_map map = {0};
-    const uint8_t *body;
     int rc = fed_map_open(path, &map, err);
 
     if (rc < 0) {
@@ -311,15 +311,34 @@ int fed_partial_add(const char *path,
         fed_map_close(&map);
         return fed_err_set(err, FED_E_CORRUPT, "%s has changed", path);
     }
-    body = map.data + map.size - FED_SHA256_SIZE - n * 8;
-    for (uint64_t i = 0; i < n; i++) {
-        /* Without overflow for honest sums; with any others it must still be defined. */
+    *ret_map = map;
+    *ret_sums = map.data + map.size - FED_SHA256_SIZE - n * 8;
+    return 0;
+}
+
+void fed_partial_add_bytes(int64_t *sums, const uint8_t *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
         uint64_t value;
-        memcpy(&value, body + 8 * i, sizeof(value));
+        memcpy(&value, bytes + 8 * i, sizeof(value));
         sums[i] = (int64_t)((uint64_t)sums[i] + value);
     }
+}
+
+int fed_partial_add(const char *path,
+                    const struct fed_partial *partial,
+                    int64_t *sums,
+                    struct fed_err *err)
+{
+    const uint8_t *bytes = NULL;
+    struct fed_map map = {0};
+    const int rc = fed_partial_map(path, partial, &map, &bytes, err);
+
+    if (rc == 0) {
+        fed_partial_add_bytes(sums, bytes, partial->n_entries == 0 ? 0 : (size_t)partial->n_params);
+    }
     fed_map_close(&map);
-    return 0;
+    return rc;
 }
 
 void fed_model_id(const char *round_id,

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/file.h"
 #include "common/link/link.h"
 
 struct fed_partial {
@@ -56,6 +57,18 @@ FED_NODISCARD int fed_partial_add(const char *path,
                                   const struct fed_partial *partial,
                                   int64_t *sums,
                                   struct fed_err *err);
+
+/* Map the file's sums, which must have passed fed_partial_open(): sum i is in the 8 bytes at
+ * *ret_sums + 8 * i, little-endian. None (0 bytes are mapped) without entries. The caller closes the
+ * map. Fails with FED_E_CORRUPT (the file has changed), FED_E_IO, FED_E_NOT_FOUND. */
+FED_NODISCARD int fed_partial_map(const char *path,
+                                  const struct fed_partial *partial,
+                                  struct fed_map *ret_map,
+                                  const uint8_t **ret_sums,
+                                  struct fed_err *err);
+
+/* sums[i] += that of the bytes. Defined also where it overflows, which no honest sum does. */
+void fed_partial_add_bytes(int64_t *sums, const uint8_t *bytes, size_t n);
 
 /* The id of the model these entries (sorted by client_id) give: same contents, same id. */
 void fed_model_id(const char *round_id,

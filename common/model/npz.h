@@ -19,7 +19,7 @@
 #include "common/base/err.h"
 #include "common/model/layout.h"
 
-#define FED_NPZ_BLOCK 4096U /* most values given to a callback at once */
+#define FED_NPZ_BLOCK 1024U /* most values given to a callback at once: what the L1 cache holds */
 
 /* Outcomes: what is wrong with a file. The text of *err names the member and what was expected. */
 enum fed_model_fault {

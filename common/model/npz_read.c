@@ -318,7 +318,9 @@ struct stream {
     uint32_t crc;
     bool has_inflate;
     z_stream inflate;
-    uint8_t *in; /* (READ_SIZE,) owned, when deflated */
+    uint8_t *in;       /* (READ_SIZE,) owned: deflated bytes, or stored ones read ahead */
+    size_t ahead_at;   /* the next of the latter */
+    size_t ahead_left; /* and how many there are */
 };
 
 static int
@@ -333,15 +335,14 @@ stream_open(struct fed_npz *npz, size_t index, struct stream *stream, struct fed
         .stored_left = member->stored_size,
         .left = member->size,
     };
-    if (member->is_deflated) {
-        stream->in = malloc(READ_SIZE);
-        stream->has_inflate =
-            stream->in != NULL && inflateInit2(&stream->inflate, -MAX_WBITS) == Z_OK;
-        if (!stream->has_inflate) {
-            free(stream->in);
-            stream->in = NULL;
-            return fed_err_set(err, FED_E_NOMEM, "inflate");
-        }
+    stream->in = malloc(READ_SIZE);
+    if (stream->in != NULL && member->is_deflated) {
+        stream->has_inflate = inflateInit2(&stream->inflate, -MAX_WBITS) == Z_OK;
+    }
+    if (stream->has_inflate != member->is_deflated || stream->in == NULL) {
+        free(stream->in);
+        stream->in = NULL;
+        return fed_err_set(err, FED_E_NOMEM, "stream");
     }
     return 0;
 }
@@ -427,6 +428,36 @@ static int stream_read(struct stream *stream, void *data, size_t size, struct fe
     }
     stream->left -= size;
     stream->crc = fed_crc32(stream->crc, data, size);
+    return rc;
+}
+
+/* The same without a copy where the bytes are stored: `size` divides READ_SIZE but for the last.
+ * *ret_data is good until the next call. */
+static int stream_view(struct stream *stream,
+                       uint8_t *room,
+                       size_t size,
+                       const uint8_t **ret_data,
+                       struct fed_err *err)
+{
+    int rc = 0;
+
+    *ret_data = room;
+    if (stream->has_inflate) {
+        return stream_read(stream, room, size, err);
+    }
+    assert(size <= stream->left);
+    if (stream->ahead_left == 0) {
+        stream->ahead_at = 0;
+        stream->ahead_left = stream->left < READ_SIZE ? (size_t)stream->left : READ_SIZE;
+        rc = read_at(stream->npz, stream->offset, stream->in, stream->ahead_left, err);
+        stream->offset += stream->ahead_left;
+    }
+    assert(size <= stream->ahead_left);
+    *ret_data = stream->in + stream->ahead_at;
+    stream->ahead_at += size;
+    stream->ahead_left -= size;
+    stream->left -= size;
+    stream->crc = fed_crc32(stream->crc, *ret_data, rc == 0 ? size : 0);
     return rc;
 }
 
@@ -657,14 +688,15 @@ static int read_values(struct stream *stream,
 {
     const struct sink sink = {fn, arg};
     const size_t size = fed_dtype_size(tensor->dtype);
-    uint8_t bytes[FED_NPZ_BLOCK * sizeof(double)];
+    uint8_t room[FED_NPZ_BLOCK * sizeof(double)];
     double values[FED_NPZ_BLOCK];
+    const uint8_t *bytes = room;
     int rc = 0;
 
     for (uint64_t first = 0; first < tensor->n_elements && rc == 0; first += FED_NPZ_BLOCK) {
         const uint64_t left = tensor->n_elements - first;
         const size_t n = left < FED_NPZ_BLOCK ? (size_t)left : FED_NPZ_BLOCK;
-        rc = stream_read(stream, bytes, n * size, err);
+        rc = stream_view(stream, room, n * size, &bytes, err);
         if (rc == 0 && !fed_dtype_decode(tensor, bytes, n, values)) {
             rc = fault(err, FED_FAULT_OUT_OF_RANGE, "a 64-bit integer is beyond 2^53");
         }
