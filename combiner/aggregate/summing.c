@@ -222,7 +222,8 @@ int summing_write(const struct summing *summing,
     for (size_t i = 0; i < what->n_entries; i++) {
         partial.sum_examples += what->entries[i].examples;
     }
-    rc = fed_partial_write(what->path, &partial, summing == NULL ? NULL : summing->sums, err);
+    rc = fed_partial_write_with(what->path, &partial, summing == NULL ? NULL : summing->sums,
+                                what->hook, err);
     if (rc == 0) {
         memcpy(ret_sha256, partial.sha256, FED_SHA256_SIZE);
     }

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE /* sync_file_range() */
 #include "common/base/file.h"
 
 #include <dirent.h>
@@ -111,11 +110,6 @@ int fed_file_write(int fd, const void *data, size_t size, struct fed_err *err)
         size -= (size_t)n;
     }
     return 0;
-}
-
-void fed_file_sync_early(int fd)
-{
-    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 int fed_file_sync(const char *path, struct fed_err *err)
@@ -261,7 +255,7 @@ int fed_map_open(const char *path, struct fed_map *ret_map, struct fed_err *err)
         *ret_map = (struct fed_map){0};
         return 0;
     }
-    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED) {
         return fed_file_error(err, "map", path);
     }

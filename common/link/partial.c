@@ -18,7 +18,6 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "sums are written as t
 #define MAGIC       "CONFEDP1"
 #define PREFIX_SIZE 16U
 #define HEADER_MAX  ((size_t)64 * 1024 * 1024)
-#define BLOCK       ((size_t)8192) /* sums hashed and written at once */
 #define ENTRY_MIN   14U            /* bytes of the shortest entry */
 
 void fed_partial_deinit(struct fed_partial *partial)
@@ -71,38 +70,74 @@ encode_header(struct fed_buf *buf, const struct fed_partial *partial, struct fed
     return rc;
 }
 
-static int put(int fd, struct fed_sha256 *hash, const void *data, size_t size, struct fed_err *err)
+/* A partial sum being written. */
+struct writing {
+    int fd;
+    uint8_t prefix[PREFIX_SIZE];
+    struct fed_buf header;
+    struct fed_view sums;
+};
+
+/* All but the trailer, in a file that has its size. */
+static int write_body(const struct writing *writing, struct fed_err *err)
 {
-    fed_sha256_add(hash, data, size);
-    return fed_file_write(fd, data, size, err);
+    const size_t size = PREFIX_SIZE + writing->header.size + writing->sums.size + FED_SHA256_SIZE;
+    int rc = 0;
+
+    if (ftruncate(writing->fd, (off_t)size) != 0) {
+        return fed_file_error(err, "write", "partial sum");
+    }
+    rc = fed_file_write(writing->fd, writing->prefix, PREFIX_SIZE, err);
+    rc = rc < 0 ? rc : fed_file_write(writing->fd, writing->header.data, writing->header.size, err);
+    return rc < 0 ? rc
+                  : fed_file_write(writing->fd, writing->sums.data, writing->sums.size, err);
 }
 
-static int write_all(int fd,
-                     struct fed_sha256 *hash,
-                     struct fed_partial *partial,
-                     const int64_t *sums,
-                     struct fed_err *err)
+static int
+write_trailer(const struct writing *writing, struct fed_partial *partial, struct fed_err *err)
 {
-    const uint64_t n = partial->n_entries == 0 ? 0 : partial->n_params;
-    uint8_t bytes[PREFIX_SIZE];
-    struct fed_buf buf;
+    struct fed_sha256 *hash = NULL;
+    int rc = fed_sha256_new(&hash, err);
+
+    if (rc == 0) {
+        fed_sha256_add(hash, writing->prefix, PREFIX_SIZE);
+        fed_sha256_add(hash, writing->header.data, writing->header.size);
+        fed_sha256_add(hash, writing->sums.data, writing->sums.size);
+        fed_sha256_finish(hash, partial->sha256);
+        rc = fed_file_write(writing->fd, partial->sha256, FED_SHA256_SIZE, err);
+    }
+    (void)fed_sha256_free(hash);
+    return rc;
+}
+
+static int write_file(const char *file,
+                      struct fed_partial *partial,
+                      const int64_t *sums,
+                      const struct fed_partial_hook *hook,
+                      struct fed_err *err)
+{
+    const size_t n = partial->n_entries == 0 ? 0 : (size_t)partial->n_params;
+    struct writing writing = {.sums = fed_view_of(sums, n * sizeof(*sums))};
     int rc;
 
-    fed_buf_init(&buf, HEADER_MAX);
-    rc = encode_header(&buf, partial, err);
-    memcpy(bytes, MAGIC, 8); /* NOLINT(bugprone-not-null-terminated-result): no text */
-    fed_store_le64(bytes + 8, buf.size);
-    rc = rc < 0 ? rc : put(fd, hash, bytes, PREFIX_SIZE, err);
-    rc = rc < 0 ? rc : put(fd, hash, buf.data, buf.size, err);
-    fed_buf_deinit(&buf);
-    for (uint64_t i = 0; i < n && rc == 0; i += BLOCK) {
-        const size_t part = n - i < BLOCK ? (size_t)(n - i) : BLOCK;
-        rc = put(fd, hash, sums + i, part * 8, err);
+    fed_buf_init(&writing.header, HEADER_MAX);
+    rc = encode_header(&writing.header, partial, err);
+    memcpy(writing.prefix, MAGIC, 8); /* NOLINT(bugprone-not-null-terminated-result): no text */
+    fed_store_le64(writing.prefix + 8, writing.header.size);
+    (void)unlink(file); /* never written over: somebody may have it mapped */
+    writing.fd = rc < 0 ? -1 : open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (rc == 0 && writing.fd < 0) {
+        rc = fed_file_error(err, "create", file);
     }
-    if (rc == 0) {
-        fed_sha256_finish(hash, partial->sha256);
-        rc = fed_file_write(fd, partial->sha256, FED_SHA256_SIZE, err);
+    rc = rc < 0 ? rc : write_body(&writing, err);
+    if (rc == 0 && hook != NULL) {
+        hook->body(hook->arg, file);
     }
+    rc = rc < 0 ? rc : write_trailer(&writing, partial, err);
+    if (writing.fd >= 0) {
+        (void)close(writing.fd);
+    }
+    fed_buf_deinit(&writing.header);
     return rc;
 }
 
@@ -111,23 +146,22 @@ int fed_partial_write(const char *path,
                       const int64_t *sums,
                       struct fed_err *err)
 {
+    return fed_partial_write_with(path, partial, sums, NULL, err);
+}
+
+int fed_partial_write_with(const char *path,
+                           struct fed_partial *partial,
+                           const int64_t *sums,
+                           const struct fed_partial_hook *hook,
+                           struct fed_err *err)
+{
     char temporary[FED_PATH_SIZE];
-    struct fed_sha256 *hash = NULL;
-    int fd;
     int rc = fed_path_format(temporary, err, "%s.tmp", path);
 
-    rc = rc < 0 ? rc : fed_sha256_new(&hash, err);
     if (rc < 0) {
         return rc;
     }
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    if (fd < 0) {
-        rc = fed_file_error(err, "create", temporary);
-    } else {
-        rc = write_all(fd, hash, partial, sums, err);
-        (void)close(fd);
-    }
-    (void)fed_sha256_free(hash);
+    rc = write_file(temporary, partial, sums, hook, err);
     if (rc == 0 && rename(temporary, path) != 0) {
         rc = fed_file_error(err, "rename to", path);
     }

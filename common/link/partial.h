@@ -40,6 +40,18 @@ FED_NODISCARD int fed_partial_write(const char *path,
                                     const int64_t *sums,
                                     struct fed_err *err);
 
+/* The same; `body(arg, file)` is called when all of `file` is there but its trailer, which takes as
+ * long again: the size is the whole one already, and `file` becomes `path` later. */
+struct fed_partial_hook {
+    void (*body)(void *arg, const char *file);
+    void *arg;
+};
+FED_NODISCARD int fed_partial_write_with(const char *path,
+                                         struct fed_partial *partial,
+                                         const int64_t *sums,
+                                         const struct fed_partial_hook *hook,
+                                         struct fed_err *err);
+
 /* Read the header and verify the hash of the whole file and that the parts agree: sizes, order and
  * uniqueness of entries, the sum of examples. Fails with FED_E_CORRUPT, FED_E_IO, FED_E_NOMEM.
  * The caller deinits *ret_partial. */
