@@ -343,10 +343,14 @@ static int make_model(struct summing_task *task, const char *path, struct fed_er
     FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
     char base_path[FED_PATH_SIZE];
     int fd;
+    const bool is_known = is_kept(task->summing, task->model_id); /* loaded or made here */
     int rc = open_model(task->summing, task->model_id, base_path, &npz, err);
 
     if (rc < 0) {
         return rc;
+    }
+    if (is_known) {
+        fed_npz_trust(npz);
     }
     (void)unlink(path); /* never written over: an older one may be mapped */
     fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);

@@ -47,6 +47,7 @@ struct fed_npz {
     uint64_t file_size;
     uint64_t directory_offset;
     struct fed_npz_limits limits;
+    bool is_trusted;
     struct member *members; /* (layout.n_tensors,) owned */
     struct fed_layout layout;
 };
@@ -457,7 +458,9 @@ static int stream_view(struct stream *stream,
     stream->ahead_at += size;
     stream->ahead_left -= size;
     stream->left -= size;
-    stream->crc = fed_crc32(stream->crc, *ret_data, rc == 0 ? size : 0);
+    if (rc == 0 && !stream->npz->is_trusted) {
+        stream->crc = fed_crc32(stream->crc, *ret_data, size);
+    }
     return rc;
 }
 
@@ -617,6 +620,11 @@ const struct fed_layout *fed_npz_get_layout(const struct fed_npz *npz)
     return &npz->layout;
 }
 
+void fed_npz_trust(struct fed_npz *npz)
+{
+    npz->is_trusted = true;
+}
+
 bool fed_npz_is_plain(const struct fed_npz *npz, size_t tensor, uint64_t *ret_offset)
 {
     const struct member *member = &npz->members[tensor];
@@ -700,7 +708,7 @@ static int read_values(struct stream *stream,
         if (rc == 0 && !fed_dtype_decode(tensor, bytes, n, values)) {
             rc = fault(err, FED_FAULT_OUT_OF_RANGE, "a 64-bit integer is beyond 2^53");
         }
-        if (rc == 0) {
+        if (rc == 0 && !stream->npz->is_trusted) {
             rc = check_finite(values, n, first, err);
         }
         if (rc == 0) {
@@ -710,7 +718,7 @@ static int read_values(struct stream *stream,
     if (rc == 0) {
         rc = inflate_end(stream, err);
     }
-    if (rc == 0 && stream->crc != stream->member->crc) {
+    if (rc == 0 && !stream->npz->is_trusted && stream->crc != stream->member->crc) {
         rc = fault(err, FED_FAULT_CHECKSUM, "CRC-32 is %08x, the archive says %08x", stream->crc,
                    stream->member->crc);
     }

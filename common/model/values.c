@@ -1,10 +1,12 @@
 #include "common/model/values.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "common/model/vectors.h"
 
-#define LANES 8U
+#define LANES    8U
+#define EXPONENT 0x7F800000U /* of a float32: all ones in a NaN and an infinity */
 
 FED_VECTORS bool fed_values_are_finite(const double *values, size_t n)
 {
@@ -24,6 +26,18 @@ FED_VECTORS bool fed_values_are_finite(const double *values, size_t n)
         sum += nothing[k];
     }
     return !isnan(sum);
+}
+
+FED_VECTORS bool fed_singles_are_finite(const uint8_t *bytes, size_t n)
+{
+    uint32_t found = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, bytes + 4 * i, sizeof(bits));
+        found |= (bits & EXPONENT) == EXPONENT ? 1U : 0U;
+    }
+    return found == 0;
 }
 
 static double highest(const double lanes[LANES])

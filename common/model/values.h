@@ -7,9 +7,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Neither a NaN nor an infinity among them. */
 bool fed_values_are_finite(const double *values, size_t n);
+
+/* The same of float32, little-endian, as they lie in a file: at the speed of reading them. */
+bool fed_singles_are_finite(const uint8_t *bytes, size_t n);
 
 /* max |value|, of finite values; 0 when there are none. */
 double fed_values_magnitude(const double *values, size_t n);

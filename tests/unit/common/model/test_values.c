@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -45,6 +46,29 @@ static void test_finite_wherever_they_stand(void **state)
     }
 }
 
+static void test_singles_as_they_lie(void **state)
+{
+    static const float bad[] = {(float)NAN, (float)INFINITY, -(float)INFINITY};
+    uint8_t bytes[4 * N_MAX + 1];
+
+    (void)state;
+    fill();
+    for (size_t i = 0; i < N_MAX; i++) {
+        const float value = i == 5 ? 3.4028235e38F : i == 6 ? 1e-45F : (float)a[i];
+        memcpy(bytes + 1 + 4 * i, &value, sizeof(value)); /* at odd addresses */
+    }
+    for (size_t n = 0; n <= N_MAX; n++) {
+        assert_true(fed_singles_are_finite(bytes + 1, n));
+        for (size_t i = 0; i < n; i++) {
+            uint8_t was[4];
+            memcpy(was, bytes + 1 + 4 * i, sizeof(was));
+            memcpy(bytes + 1 + 4 * i, &bad[(n + i) % 3], sizeof(was));
+            assert_false(fed_singles_are_finite(bytes + 1, n));
+            memcpy(bytes + 1 + 4 * i, was, sizeof(was));
+        }
+    }
+}
+
 static void test_the_largest(void **state)
 {
     (void)state;
@@ -67,6 +91,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_finite_wherever_they_stand),
+        cmocka_unit_test(test_singles_as_they_lie),
         cmocka_unit_test(test_the_largest),
     };
 
