@@ -13,7 +13,8 @@
 /* A connection: ends[0] is the client's, ends[1] the server's. */
 struct pair {
     int ends[2];
-    uint64_t n_passed[2]; /* bytes from the client, from the server */
+    uint64_t n_passed[2]; /* bytes from the client, from the server, */
+    unsigned setting;     /* since that setting */
     bool is_stalled;
 };
 
@@ -97,6 +98,10 @@ static bool pass(struct proxying *proxying, struct pair *pair, int from)
 
     if (n == 0) {
         return false;
+    }
+    if (pair->setting != atomic_load(&proxying->proxy->n_settings)) {
+        pair->setting = atomic_load(&proxying->proxy->n_settings);
+        memset(pair->n_passed, 0, sizeof(pair->n_passed));
     }
     if (is_due(proxying, pair, from, n, &at)) {
         const char *text = atomic_load(&proxying->proxy->text);
@@ -188,5 +193,6 @@ void test_proxy_set(struct test_proxy *proxy,
     atomic_store(&proxy->is_upward, is_upward);
     atomic_store(&proxy->after, after);
     atomic_store(&proxy->n_times, n_times);
+    (void)atomic_fetch_add(&proxy->n_settings, 1);
     atomic_store(&proxy->fault, (int)fault);
 }
