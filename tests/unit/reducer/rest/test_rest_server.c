@@ -62,7 +62,7 @@ static void test_unknown_paths_and_methods(void **state)
 {
     struct fixture *fixture = *state;
 
-    json_decref(expect(fixture, 404, "GET", "/", NULL));
+    json_decref(expect(fixture, 404, "GET", "/nothing", NULL));
     json_decref(expect(fixture, 404, "GET", "/api/v1/statusesX", NULL));
     json_decref(expect(fixture, 404, "GET", "/api/v1/statuses/a/b", NULL));
     json_decref(expect(fixture, 404, "POST", "/nothing", "{}"));
