@@ -136,6 +136,10 @@ class Rest(unittest.TestCase):
         self.assertIn(listed["model_id"], row)
         for name in RESOURCES:
             self.taken(200, "GET", f"/api/v1/{name}/", headers={"Accept": "text/csv"})
+        model = listed["model_id"]
+        for path in (f"models/{model}/ancestors?include_self=true&format=csv",
+                     "models/leaf-nodes?format=csv"):
+            self.assertEqual(self.taken(200, "GET", "/api/v1/" + path).decode(), text)
 
     # -- models, packages, sessions
 
