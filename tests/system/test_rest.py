@@ -155,7 +155,6 @@ class Rest(unittest.TestCase):
             self.assertTrue(answer["message"] and answer["code"])
         self.assertEqual(self.taken(200, "GET", "/api/v1/models/count"), 0)
         self.refused(400, "POST", "/api/v1/models/", {"a": 1})
-        self.refused(413, "POST", "/api/v1/sessions/", b"x" * (2 << 20))
 
     def test_seed_and_trail(self):
         """Rule 23; models are not deleted (22)."""
