@@ -16,6 +16,7 @@ struct settings {
     const char *advertise;
     const char *spool;
     const char *spool_sync;
+    uint64_t spool_bytes_max;
     const char *client_binding;
     uint64_t clients_max;
     uint64_t calls_max;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -10,6 +11,8 @@
 #include "reducer/opening.h"
 #include "reducer/reducer_inside.h"
 #include "reducer/rest/rest_server.h"
+
+#define FILES_OTHER 1024UL /* open files that are no connection to http: links, uploads … */
 
 uint64_t reducer_now_ms(const struct reducer *reducer)
 {
@@ -230,11 +233,37 @@ int reducer_listen_rpc(struct reducer *reducer, struct fed_err *err)
     return federation_server_new(&config, &reducer_port_ops, reducer, &reducer->port, err);
 }
 
+/* How many connections to http there is room for, after the limit of open files has been raised as
+ * far as it goes. */
+static uint64_t raise_files(uint64_t connections_max)
+{
+    const rlim_t wanted = connections_max + FILES_OTHER;
+    struct rlimit limit = {0};
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted) {
+        return connections_max;
+    }
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted) {
+        return connections_max;
+    }
+    connections_max =
+        limit.rlim_cur > 2 * FILES_OTHER ? limit.rlim_cur - FILES_OTHER : limit.rlim_cur / 2;
+    fed_log(FED_LOG_WARNING, "reducer", "few_files",
+            "limit=%llu wanted=%llu http_connections_max=%llu hint=\"raise the hard limit of open "
+            "files (ulimit -Hn, LimitNOFILE=)\"",
+            (unsigned long long)limit.rlim_cur, (unsigned long long)wanted,
+            (unsigned long long)connections_max);
+    return connections_max;
+}
+
 static int listen_http(struct reducer *reducer, struct fed_err *err)
 {
     const struct rest_config config = {
         .listen = reducer->settings->http,
         .temp_dir = reducer->work,
+        .connections_max = raise_files(reducer->settings->http_connections_max),
     };
 
     return rest_server_new(&config, &reducer->host, &reducer->rest, err);

@@ -24,6 +24,7 @@ struct settings {
     const char *ready_file;
     const char *log_level;
     bool log_json;
+    uint64_t http_connections_max;
     uint64_t workers;
     uint64_t heartbeat_limit_ms;
     uint64_t reattach_grace_ms;

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "combiner/spool/checkpoint.h"
 #include "combiner/spool/log.h"
 #include "combiner/spool/plan_file.h"
 #include "common/base/clock.h"
@@ -243,6 +244,11 @@ struct spool *spool_close(struct spool *spool)
 const char *spool_get_id(const struct spool *spool)
 {
     return spool->combiner_id;
+}
+
+bool spool_is_synced(const struct spool *spool)
+{
+    return spool->is_synced;
 }
 
 uint64_t spool_take_serial(struct spool *spool)
@@ -537,6 +543,15 @@ int spool_seal(const struct spool *spool,
     return rc < 0 ? rc : log_append(log, &record, spool->is_synced, err);
 }
 
+void spool_drop_update(const struct spool *spool, const char *round_id, uint64_t serial)
+{
+    char path[FED_PATH_SIZE];
+
+    if (spool_path_update(spool, round_id, serial, path, NULL) == 0) {
+        (void)unlink(path);
+    }
+}
+
 void spool_drop_round(const struct spool *spool, const char *round_id)
 {
     char path[FED_PATH_SIZE];
@@ -584,27 +599,56 @@ static int recover_record(void *arg, const struct log_record *record, struct fed
     return recover_admit(recovery, &record->update) < 0 ? fed_err_set(err, FED_E_NOMEM, "log") : 0;
 }
 
-/* Keep what is whole; of one client the first, as the collector does. */
+static bool
+is_there(const struct spool *spool, const char *round_id, const struct spool_update *update)
+{
+    char path[FED_PATH_SIZE];
+
+    return update->is_checkpointed ||
+           (spool_path_update(spool, round_id, update->file.serial, path, NULL) == 0 &&
+            is_whole(path, &update->file));
+}
+
+/* Keep what is whole; of one client the first, as the collector does. The checkpoint's come first:
+ * a file of one of its clients is one that a kill has left. */
 static int keep_whole_updates(const struct spool *spool, struct spool_round *round)
 {
     struct fed_strmap seen;
-    char path[FED_PATH_SIZE];
     size_t n = 0;
-    int rc = 0;
+    int rc;
 
+    round->lost = calloc(round->n_updates + 1, sizeof(*round->lost));
+    rc = round->lost == NULL ? -FED_E_NOMEM : 0;
     fed_strmap_init(&seen);
     for (size_t i = 0; i < round->n_updates && rc == 0; i++) {
         const struct spool_update update = round->updates[i];
-        if (fed_strmap_find(&seen, update.entry.client_id) == NULL &&
-            spool_path_update(spool, round->plan.round_id, update.file.serial, path, NULL) == 0 &&
-            is_whole(path, &update.file)) {
-            rc = fed_strmap_put(&seen, update.entry.client_id, round, NULL, NULL);
-            round->updates[n++] = update;
+        const struct spool_update *first = fed_strmap_find(&seen, update.entry.client_id);
+        if (first != NULL && first->is_checkpointed) {
+            spool_drop_update(spool, round->plan.round_id, update.file.serial);
+        } else if (first == NULL && is_there(spool, round->plan.round_id, &update)) {
+            round->updates[n] = update;
+            rc = fed_strmap_put(&seen, update.entry.client_id, &round->updates[n++], NULL, NULL);
+        } else if (first == NULL) {
+            round->lost[round->n_lost++] = update.entry;
         }
     }
     fed_strmap_deinit(&seen);
     round->n_updates = n;
     return rc;
+}
+
+/* What is in the checkpoint counts without a file. */
+static int recover_checkpoint(struct recovery *recovery, struct fed_err *err)
+{
+    struct fed_partial held = {0};
+    int rc = checkpoint_recover(recovery->spool, &recovery->round->plan, &held, err);
+
+    for (size_t i = 0; i < held.n_entries && rc == 0; i++) {
+        rc = recover_admit(recovery, &(struct spool_update){.entry = held.entries[i],
+                                                            .is_checkpointed = true});
+    }
+    fed_partial_deinit(&held);
+    return rc < 0 ? fed_err_set(err, FED_E_NOMEM, "checkpoint") : 0;
 }
 
 static bool is_partial_whole(const struct recovery *recovery)
@@ -645,6 +689,7 @@ static int load_round(const struct spool *spool,
     if (rc == 0 && strcmp(round.plan.round_id, round_id) != 0) {
         rc = fed_err_set(err, FED_E_CORRUPT, "a plan of another round");
     }
+    rc = rc < 0 ? rc : recover_checkpoint(&recovery, err);
     rc = rc < 0 ? rc : spool_path_round(spool, round_id, "log", path, err);
     rc = rc < 0 ? rc : log_read(path, recover_record, &recovery, err);
     if (rc == 0 && keep_whole_updates(spool, &round) < 0) {
@@ -740,5 +785,6 @@ void spool_round_deinit(struct spool_round *round)
 {
     fed_plan_deinit(&round->plan);
     free(round->updates);
+    free(round->lost);
     *round = (struct spool_round){0};
 }

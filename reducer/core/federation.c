@@ -375,7 +375,7 @@ static bool
 hear_round(struct federation *fed, struct round_part *part, const struct fed_hello_round *heard)
 {
     for (size_t i = 0; i < heard->n_admitted; i++) {
-        round_admitted(fed->round, part, &heard->admitted[i]);
+        round_admitted(fed->round, part, heard->plan_seq, &heard->admitted[i]);
     }
     for (size_t i = 0; i < heard->n_refused; i++) {
         round_refused(fed->round, part, &heard->refused[i]);
@@ -494,8 +494,7 @@ static void hear_admitted(struct federation *fed,
     }
     part = round_find_part(fed->round, combiner->combiner_id);
     if (part != NULL && up->plan_seq <= part->plan_seq) {
-        /* also under a former plan: what the log holds is in the sum of the present one */
-        round_admitted(fed->round, part, &up->admitted);
+        round_admitted(fed->round, part, up->plan_seq, &up->admitted);
     }
 }
 
@@ -547,6 +546,8 @@ enum fed_verdict federation_partial(struct federation *fed,
             .entries = &partial->entries,
             .n_entries = partial->n_entries,
             .token = partial->token,
+            .load_us = partial->load_us,
+            .sum_us = partial->sum_us,
         };
         verdict = round_take_partial(fed->round, &arrived, ret_detail);
         if (verdict == FED_VERDICT_OVER) {

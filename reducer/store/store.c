@@ -89,9 +89,15 @@ void store_watch(struct store *store, const struct store_watcher *watcher)
     store->watcher = *watcher;
 }
 
-/* Returns rc. */
+uint64_t store_count_writes(struct store *store, enum store_collection in)
+{
+    return atomic_load(&store->n_writes[in]);
+}
+
+/* A write is over, or its outcome unknown. Returns rc. */
 static int tell_write(struct store *store, int rc, enum store_collection in, json_t *document)
 {
+    (void)atomic_fetch_add(&store->n_writes[in], 1);
     if (rc == 0 && store->watcher.on_write != NULL) {
         store->watcher.on_write(store->watcher.arg, in, store_document_key(in, document), document);
     }
@@ -147,6 +153,7 @@ int store_insert_many(struct store *store,
     }
     rc = (store->ops->insert_many == NULL ? insert_each : store->ops->insert_many)(
         store, in, documents, n, ret_outcomes, err);
+    (void)atomic_fetch_add(&store->n_writes[in], 1); /* of a batch that failed a part may be in */
     for (size_t i = 0; rc == 0 && i < n; i++) {
         (void)tell_write(store, ret_outcomes[i], in, documents[i]);
     }
@@ -189,7 +196,8 @@ int store_restore(struct store *store,
                                stamps[i]);
         }
     }
-    return rc < 0 ? rc : store->ops->restore(store, in, document, err);
+    return rc < 0 ? rc
+                  : tell_write(store, store->ops->restore(store, in, document, err), in, document);
 }
 
 int store_get(struct store *store,
@@ -222,6 +230,7 @@ int store_remove(struct store *store,
 
     assert(fed_blocking_is_allowed());
     rc = store->ops->remove(store, in, key, err);
+    (void)atomic_fetch_add(&store->n_writes[in], 1);
     if (rc == 0 && store->watcher.on_write != NULL) {
         store->watcher.on_write(store->watcher.arg, in, key, NULL);
     }

@@ -19,6 +19,7 @@
 #ifndef REDUCER_STORE_STORE_H
 #define REDUCER_STORE_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -149,6 +150,7 @@ struct store_watcher {
 
 struct store {
     const struct store_ops *ops;
+    atomic_uint_fast64_t n_writes[STORE_COLLECTION_MAX];
     struct store_watcher watcher; /* on_write NULL: none */
 };
 
@@ -173,6 +175,9 @@ struct store *store_close(struct store *store); /* accepts NULL */
 
 /* Before other threads use the store. */
 void store_watch(struct store *store, const struct store_watcher *watcher);
+
+/* Grows with every write to the collection through this handle, once it is done. */
+uint64_t store_count_writes(struct store *store, enum store_collection in);
 
 const char *store_collection_name(enum store_collection in); /* "sessions" */
 const char *store_collection_key(enum store_collection in);  /* "session_id" */

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "combiner/spool/checkpoint.h"
 #include "combiner/spool/log.h"
 #include "combiner/spool/plan_file.h"
 #include "combiner/spool/spool.h"
@@ -490,6 +491,25 @@ static void test_a_synced_spool_flushes_an_admission_before_it_is_one(void **sta
     assert_string_equal(flushed, "");
 }
 
+static void test_a_synced_spool_flushes_a_checkpoint_before_it_is_one(void **state)
+{
+    struct fixture *f = *state;
+    const struct fed_plan plan = make_plan("7", 1);
+    struct fed_partial partial = {.round_id = "7", .combiner_id = "me", .plan_seq = 1};
+    char path[FED_PATH_SIZE];
+
+    assert_int_equal(spool_store_plan(f->spool, &plan, &f->err), 0);
+    assert_int_equal(spool_path_round(f->spool, "7", CHECKPOINT_NEW, path, &f->err), 0);
+    for (int is_synced = 0; is_synced < 2; is_synced++) {
+        f->is_synced = is_synced == 1;
+        reopen(f);
+        assert_int_equal(fed_partial_write(path, &partial, NULL, &f->err), 0);
+        flushed[0] = '\0';
+        assert_int_equal(checkpoint_publish(f->spool, "7", &f->err), 0);
+        assert_string_equal(flushed, f->is_synced ? CHECKPOINT_NEW " " : "");
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -505,6 +525,7 @@ int main(void)
         TEST(test_seal_counts_for_its_plan_and_its_partial),
         TEST(test_a_log_torn_at_every_byte),
         TEST(test_a_synced_spool_flushes_an_admission_before_it_is_one),
+        TEST(test_a_synced_spool_flushes_a_checkpoint_before_it_is_one),
         TEST(test_a_plan_cut_anywhere_is_no_plan),
         TEST(test_admission_fails_as_a_whole),
         TEST(test_rounds_come_in_their_order_and_models_without_one_go),
