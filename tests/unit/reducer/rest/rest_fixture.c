@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/blocking.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/net/http_client.h"
@@ -72,10 +73,12 @@ static void set_status(struct fixture *fixture, struct host_ask *ask, const char
     const char *id = text_at(ask->input, "session_id");
     json_t *document = NULL;
 
+    fed_blocking_allow(true);
     assert_int_equal(store_get(fixture->host.store, STORE_SESSIONS, id, &document, NULL), 0);
     (void)json_object_set_new(document, "status", json_string(status));
     (void)json_object_set(document, "_input", ask->input);
     assert_int_equal(store_put(fixture->host.store, STORE_SESSIONS, document, NULL), 0);
+    fed_blocking_allow(false);
     json_decref(document);
 }
 
