@@ -78,6 +78,7 @@ static void set_status(struct fixture *fixture, struct host_ask *ask, const char
     (void)json_object_set_new(document, "status", json_string(status));
     (void)json_object_set(document, "_input", ask->input);
     assert_int_equal(store_put(fixture->host.store, STORE_SESSIONS, document, NULL), 0);
+    fed_blocking_allow(false);
     json_decref(document);
     fed_blocking_allow(false);
 }
