@@ -77,10 +77,10 @@ int view_answer(struct rest_request *request, json_t *rows, json_t *extra, struc
 
     if (rows == NULL || answer == NULL) {
         rc = fed_err_set(err, FED_E_NOMEM, "view");
-    } else if (format == NULL ? request->wants_csv : strcmp(format, "csv") == 0) {
-        rc = answer_csv(request, rows, err);
-    } else if (format != NULL && strcmp(format, "json") != 0) {
+    } else if (format != NULL && strcmp(format, "csv") != 0 && strcmp(format, "json") != 0) {
         rc = fed_err_set(err, FED_E_INVALID, "format must be json or csv");
+    } else if (rest_request_wants_csv(request)) {
+        rc = answer_csv(request, rows, err);
     } else {
         (void)json_object_set_new(answer, "count", json_integer((json_int_t)json_array_size(rows)));
         (void)json_object_set_new(answer, "result", rows);

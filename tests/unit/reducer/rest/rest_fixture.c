@@ -80,7 +80,6 @@ static void set_status(struct fixture *fixture, struct host_ask *ask, const char
     assert_int_equal(store_put(fixture->host.store, STORE_SESSIONS, document, NULL), 0);
     fed_blocking_allow(false);
     json_decref(document);
-    fed_blocking_allow(false);
 }
 
 static void handle(void *arg)
