@@ -278,7 +278,13 @@ static void submit(struct host *host, struct host_ask *ask)
 
 void reducer_host_init(struct reducer *reducer)
 {
-    reducer->host = (struct host){reducer->store, reducer->blobs, reducer->feed, submit};
+    reducer->host = (struct host){
+        .store = reducer->store,
+        .blobs = reducer->blobs,
+        .counters = &reducer->counters,
+        .feed = reducer->feed,
+        .submit = submit,
+    };
     fed_list_init(&reducer->polls);
     fed_list_init(&reducer->pending);
     fed_timer_init(&reducer->poll_timer, tell_polls, reducer);

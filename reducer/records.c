@@ -105,6 +105,9 @@ static int work(struct errand *errand, struct fed_err *err)
 
 static void tell(struct records *records, const struct record *record)
 {
+    if (record->is_refused || record->is_stored) {
+        records->ops->on_judged(records->arg, record->is_refused);
+    }
     if (record->is_refused) {
         fed_log(FED_LOG_INFO, "record", "refused", "kind=%d session=%s sender=%s",
                 (int)record->kind, rows_get_text(record->document, "session_id", ""),

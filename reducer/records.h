@@ -23,6 +23,8 @@
 struct records_ops {
     /* All records of this link up to `seq` are stored. */
     void (*on_stored)(void *arg, uint64_t link, uint64_t seq);
+    /* One record is stored, or refused. */
+    void (*on_judged)(void *arg, bool is_refused);
     /* A validation was stored for the first time. */
     void (*on_validated)(void *arg, const char *model_id, const char *client_id);
 };

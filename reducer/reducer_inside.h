@@ -11,6 +11,7 @@
 #include "reducer/news.h"
 #include "reducer/records.h"
 #include "reducer/reducer.h"
+#include "reducer/rest/counters.h"
 #include "reducer/rest/host.h"
 #include "reducer/rpc/federation_server.h"
 #include "reducer/shelf.h"
@@ -37,6 +38,7 @@ struct reducer {
     struct rest_server *rest;
     struct host host;
     struct feed *feed;
+    struct counters counters;
     struct news news;
     json_t *session; /* the row of the running session, or of the last one; owned */
     struct {         /* the open round: for its row */

@@ -28,6 +28,8 @@
 #define ROUND_REFUSALS_MAX 1000U /* kept with their text; the rest are counted by reason */
 #define ROUND_CORRUPT_MAX  3U    /* times a partial sum may be sent again */
 
+#define ROUND_ROW_MAX (14UL * 1024 * 1024) /* bytes that the lists of clients may take in a row */
+
 enum round_state {
     ROUND_PLANNED,
     ROUND_OPEN,
@@ -109,6 +111,10 @@ struct round_patience {
     uint64_t combiner_grace_ms;
     uint64_t restarted_ms; /* when the reducer resumed this round; 0: it did not */
 };
+
+/* How many clients one round may ask: its row, one document of the store, names each of them when
+ * it is planned and again when it is committed. From the lengths of the longest ids. */
+size_t round_clients_max(size_t client_id_size, size_t combiner_id_size);
 
 /* n clients (sorted, no doubles) as they are in the roster: each is given to the combiner it is at.
  * Fails with FED_E_NOMEM. Free with round_free(). */

@@ -78,6 +78,9 @@ FED_NODISCARD int rest_view_confusion(struct rest_request *request, struct fed_e
 /* rest_events.c */
 FED_NODISCARD int rest_events_stream(struct rest_request *request, struct fed_err *err);
 
+/* rest_openapi.c */
+FED_NODISCARD int rest_openapi(struct rest_request *request, struct fed_err *err);
+
 /* rest_legacy.c */
 FED_NODISCARD int rest_gone(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_combiner_gone(struct rest_request *request, struct fed_err *err);

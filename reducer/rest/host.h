@@ -17,6 +17,7 @@
 struct store;
 struct blob_store;
 struct feed;
+struct counters;
 
 /* Input and output are JSON objects; a refusal has http_status 4xx or 5xx and {"message": …}. */
 enum host_verb {
@@ -65,9 +66,10 @@ struct host_ask {
 };
 
 struct host {
-    struct store *store;      /* borrowed */
-    struct blob_store *blobs; /* borrowed */
-    struct feed *feed;        /* borrowed (reducer/rest/feed.h); NULL: there are no events */
+    struct store *store;       /* borrowed */
+    struct blob_store *blobs;  /* borrowed */
+    struct counters *counters; /* borrowed (reducer/rest/counters.h) */
+    struct feed *feed;         /* borrowed (reducer/rest/feed.h); NULL: there are no events */
     /* Hand an ask over; any thread. It is answered in every case, at the latest when the reducer
      * ends (503). */
     void (*submit)(struct host *host, struct host_ask *ask);

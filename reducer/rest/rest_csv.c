@@ -87,7 +87,7 @@ static int reserve(struct rest_csv *csv, struct fed_err *err)
     }
     names = realloc(csv->names, n * sizeof(*names));
     csv->names = names == NULL ? csv->names : names;
-    values = realloc(csv->values, n * sizeof(*values));
+    values = realloc(csv->values, n * sizeof(const json_t *));
     csv->values = values == NULL ? csv->values : values;
     if (names == NULL || values == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "CSV");
@@ -98,6 +98,7 @@ static int reserve(struct rest_csv *csv, struct fed_err *err)
 
 static int add_column(struct rest_csv *csv, const char *name, struct fed_err *err)
 {
+    void *place;
     int rc;
 
     if (csv->n_names == REST_CSV_COLUMNS_MAX) {
@@ -113,7 +114,8 @@ static int add_column(struct rest_csv *csv, const char *name, struct fed_err *er
         return fed_err_set(err, FED_E_NOMEM, "CSV");
     }
     csv->n_names++;
-    return fed_strmap_put(&csv->places, name, (void *)(uintptr_t)csv->n_names, NULL, err);
+    place = (void *)(uintptr_t)csv->n_names; /* NOLINT(performance-no-int-to-ptr): a number */
+    return fed_strmap_put(&csv->places, name, place, NULL, err);
 }
 
 int rest_csv_learn(struct rest_csv *csv, json_t *row, struct fed_err *err)
@@ -197,7 +199,7 @@ int rest_csv_add_row(struct rest_csv *csv, json_t *row, struct fed_buf *buf, str
     if (csv->n_names == 0) {
         return 0;
     }
-    memset(csv->values, 0, csv->n_names * sizeof(*csv->values));
+    memset(csv->values, 0, csv->n_names * sizeof(const json_t *));
     walk_into(&walk, row, 0);
     while ((value = walk_next(&walk, &is_long)) != NULL) {
         const uintptr_t place = (uintptr_t)fed_strmap_find(&csv->places, walk.name);

@@ -6,6 +6,7 @@
 void rest_bytes_drop(struct rest_bytes *bytes)
 {
     if (bytes != NULL && atomic_fetch_sub(&bytes->n_references, 1) == 1) {
+        (void)atomic_fetch_sub(bytes->total, bytes->size);
         free(bytes->data);
         free(bytes);
     }
@@ -15,6 +16,7 @@ void rest_kept_init(struct rest_kept *kept)
 {
     *kept = (struct rest_kept){.n_uses = 0};
     (void)pthread_mutex_init(&kept->lock, NULL);
+    atomic_init(&kept->total, 0);
 }
 
 /* Under the lock, as the following. */
@@ -97,7 +99,8 @@ struct rest_bytes *rest_kept_put(struct rest_kept *kept,
     struct rest_kept_entry *entry;
     char *own_key;
 
-    if (body->size == 0 || body->size > REST_KEPT_BYTES_MAX / 4) {
+    if (body->size == 0 || body->size > REST_KEPT_ONE_MAX ||
+        atomic_load(&kept->total) + body->size > REST_BYTES_MAX) {
         return NULL;
     }
     bytes = calloc(1, sizeof(*bytes));
@@ -108,7 +111,9 @@ struct rest_bytes *rest_kept_put(struct rest_kept *kept,
         return NULL;
     }
     atomic_init(&bytes->n_references, 2);
+    bytes->total = &kept->total;
     bytes->size = body->size;
+    (void)atomic_fetch_add(bytes->total, bytes->size);
     bytes->data = body->data;
     fed_buf_init(body, 0);
     (void)pthread_mutex_lock(&kept->lock);

@@ -29,6 +29,7 @@
 #include "common/base/log.h"
 #include "common/base/num.h"
 #include "common/model/layout.h"
+#include "reducer/rest/counters.h"
 #include "reducer/rest/rest_dispatch.h"
 #include "reducer/rest/rest_listen.h"
 #include "reducer/rest/rest_request.h"
@@ -130,8 +131,13 @@ static enum MHD_Result queue_answer(struct exchange *exchange)
 {
     struct MHD_Response *response = rest_response_new(
         &exchange->request.answer, exchange->server->shared.host->feed, exchange->connection);
+    const int status = exchange->request.answer.status;
     enum MHD_Result result;
 
+    if (status >= 400) {
+        counters_add(exchange->server->shared.host->counters,
+                     status >= 500 ? COUNTER_REST_FAILED : COUNTER_REST_REFUSED);
+    }
     if (response == NULL) {
         return MHD_NO;
     }
@@ -140,8 +146,7 @@ static enum MHD_Result queue_answer(struct exchange *exchange)
     } else {
         set_deadline(exchange, exchange->request.answer.size_bytes);
     }
-    result = MHD_queue_response(exchange->connection, (unsigned)exchange->request.answer.status,
-                                response);
+    result = MHD_queue_response(exchange->connection, (unsigned)status, response);
     MHD_destroy_response(response);
     return result;
 }
@@ -182,7 +187,7 @@ static enum MHD_Result send_out(struct exchange *exchange)
     clear_deadline(exchange);
     atomic_store_explicit(&exchange->phase, PHASE_WORKING, memory_order_release);
     MHD_suspend_connection(exchange->connection);
-    (void)atomic_fetch_add(&exchange->server->shared.n_requests, 1);
+    counters_add(exchange->server->shared.host->counters, COUNTER_REST_REQUESTS);
     exchange->task = (struct rest_task){
         .request = &exchange->request,
         .step = exchange->request.route->handler,
@@ -319,7 +324,7 @@ static void read_head(struct exchange *exchange)
     page->is_reverse = reverse != NULL && strcasecmp(reverse, "true") == 0;
     (void)snprintf(request->if_none_match, sizeof(request->if_none_match), "%s",
                    known == NULL ? "" : known);
-    request->wants_csv = accept != NULL && strncasecmp(accept, "text/csv", 8) == 0;
+    request->accepts_csv = accept != NULL && strncasecmp(accept, "text/csv", 8) == 0;
     (void)snprintf(request->last_event_id, sizeof(request->last_event_id), "%s",
                    last == NULL ? "" : last);
     if (info != NULL && info->client_addr != NULL) {

@@ -16,6 +16,7 @@ static const struct rest_route routes[] = {
     {"/version", rest_version, REST_GET, false},
     {"/metrics", rest_metrics, REST_GET, false},
     {API "live", rest_live, REST_GET, false},
+    {API "openapi.json", rest_openapi, REST_GET, false},
     {API "events/stream", rest_events_stream, REST_GET, false},
     {API "graphql", rest_no_graphql, REST_POST, false},
 

@@ -54,6 +54,8 @@ class Events(unittest.TestCase):
                 self.check_order(stream)
                 fed.clients["client-01"].stop()
                 stream.wait(named("client", client_id="client-01", status="offline"))
+                self.assertEqual(fed.rest("DELETE", "/api/v1/clients/client-01")[0], 200)
+                stream.wait(named("client", client_id="client-01", gone=True))
 
     def check_statuses(self, fed, stream, session):
         rows = fed.rest("GET", f"/api/v1/statuses/?session_id={session}")[1]["result"]

@@ -214,6 +214,7 @@ int fixture_set_up(void **state)
     fixture->seq = 1;
     fixture->has_combiner = true;
     fixture->host.submit = submit;
+    fixture->host.counters = &fixture->counters;
     assert_int_equal(store_open("mem:", &fixture->host.store, NULL), 0);
     assert_int_equal(blob_open("mem:", &fixture->host.blobs, NULL), 0);
     assert_int_equal(feed_new(&fixture->host.feed, NULL), 0);
@@ -382,4 +383,14 @@ char *raw(struct fixture *fixture, const void *bytes, size_t size)
 const char *text_at(const json_t *object, const char *key)
 {
     return json_string_value(json_object_get(object, key));
+}
+
+void expect_head(struct fixture *fixture, const char *request, const char *head)
+{
+    char *answer = raw(fixture, request, strlen(request));
+
+    if (strstr(answer, head) == NULL) {
+        fail_msg("%.200s\n answered: %.400s\n want: %s", request, answer, head);
+    }
+    free(answer);
 }

@@ -78,7 +78,7 @@ static void test_formulas_are_texts(void **state)
 
 static void test_columns_are_bounded(void **state)
 {
-    char *rows = calloc(1, 32U * (REST_CSV_COLUMNS_MAX + 2));
+    char *rows = calloc(32, REST_CSV_COLUMNS_MAX + 2);
     size_t n = 0;
 
     (void)state;
@@ -88,9 +88,7 @@ static void test_columns_are_bounded(void **state)
     }
     memcpy(rows + n, "}]", 3);
     free(csv_of(rows, -FED_E_LIMIT));
-    memset(rows, 'x', REST_CSV_NAME_SIZE + 10);
-    memcpy(rows, "[{\"", 3);
-    memcpy(rows + REST_CSV_NAME_SIZE + 5, "\":1}]", 6);
+    (void)snprintf(rows, 2 * REST_CSV_NAME_SIZE, "[{\"%0*d\":1}]", (int)REST_CSV_NAME_SIZE, 0);
     free(csv_of(rows, -FED_E_LIMIT));
     free(rows);
 }

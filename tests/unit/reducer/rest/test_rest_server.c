@@ -17,16 +17,6 @@
 #define POLLS_N    200
 #define PIECES_MAX 2048U
 
-static void expect_head(struct fixture *fixture, const char *request, const char *head)
-{
-    char *answer = raw(fixture, request, strlen(request));
-
-    if (strstr(answer, head) == NULL) {
-        fail_msg("%.200s\n answered: %.400s\n want: %s", request, answer, head);
-    }
-    free(answer);
-}
-
 static void test_small_paths(void **state)
 {
     struct fixture *fixture = *state;
@@ -43,8 +33,15 @@ static void test_small_paths(void **state)
     json = expect(fixture, 200, "GET", "/get_controller_status", NULL);
     assert_string_equal(text_at(json, "state"), "idle");
     json_decref(json);
+    counters_add_refused(&fixture->counters, FED_REFUSAL_LATE);
+    counters_add_refused(&fixture->counters, FED_REFUSAL_LATE);
     reply = call(fixture, "GET", "/metrics", NULL);
     assert_non_null(strstr(reply.text, "\nconfed_combiners_online 0\n"));
+    assert_non_null(strstr(reply.text, "\nconfed_rest_failed_total 0\n"));
+    assert_null(strstr(reply.text, "\nconfed_rest_requests_total 0\n"));
+    assert_non_null(strstr(reply.text, "\nconfed_updates_refused_total{reason=\"late\"} 2\n"));
+    assert_non_null(
+        strstr(reply.text, "\nconfed_updates_refused_total{reason=\"not_finite\"} 0\n"));
     reply_deinit(&reply);
     json_decref(expect(fixture, 501, "POST", "/api/v1/graphql", "{\"query\":\"{a}\"}"));
     json_decref(expect(fixture, 410, "GET", "/list_models", NULL));
@@ -55,7 +52,6 @@ static void test_unknown_paths_and_methods(void **state)
 {
     struct fixture *fixture = *state;
 
-    json_decref(expect(fixture, 404, "GET", "/", NULL));
     json_decref(expect(fixture, 404, "GET", "/api/v1/statusesX", NULL));
     json_decref(expect(fixture, 404, "GET", "/api/v1/statuses/a/b", NULL));
     json_decref(expect(fixture, 404, "POST", "/nothing", "{}"));
