@@ -392,3 +392,13 @@ const char *text_at(const json_t *object, const char *key)
 {
     return json_string_value(json_object_get(object, key));
 }
+
+void expect_head(struct fixture *fixture, const char *request, const char *head)
+{
+    char *answer = raw(fixture, request, strlen(request));
+
+    if (strstr(answer, head) == NULL) {
+        fail_msg("%.200s\n answered: %.400s\n want: %s", request, answer, head);
+    }
+    free(answer);
+}
