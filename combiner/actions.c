@@ -73,7 +73,7 @@ static void put_partial(struct combiner *combiner, const struct collector_action
 {
     struct delivery *delivery = calloc(1, sizeof(*delivery));
     char path[FED_PATH_SIZE];
-    const struct handover_config config = {
+    struct handover_config config = {
         .loop = combiner->loop,
         .workers = combiner->workers,
         .channel = combiner->bulk,
@@ -85,6 +85,7 @@ static void put_partial(struct combiner *combiner, const struct collector_action
     };
     struct fed_err err = {0};
 
+    ledger_get_times(combiner->ledger, action->round_id, &config.load_us, &config.sum_us);
     cancel_round(combiner, action->round_id); /* of an older plan */
     if (delivery == NULL) {
         return; /* the reducer says Close again, or goes on without us */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "combiner/tally.h"
+#include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/base/list.h"
 #include "common/base/log.h"
@@ -17,6 +18,8 @@ struct round {
     struct fed_link link;
     char round_id[FED_ROUND_ID_SIZE];
     struct fed_strmap updates; /* client id → struct spool_update, owned */
+    uint64_t load_us;          /* reading and checking the updates that are logged */
+    uint64_t sum_us;           /* folding them, writing the partial sum */
     struct model *base;        /* a reference, from the first reset on */
     struct tally tally;        /* the sum lane's alone */
     uint64_t sum_seq;          /* plan_seq of the last reset */
@@ -60,6 +63,7 @@ struct task {
     uint64_t plan_seq;
     uint64_t generation; /* FOLD: of an older one it says nothing */
     uint8_t sha256[FED_SHA256_SIZE];
+    uint64_t took_us; /* FOLD, SEAL */
     int rc;
     struct fed_err err;
 };
@@ -274,6 +278,7 @@ void ledger_log(struct ledger *ledger, const struct ledger_admission *admission)
         abort(); /* not even the answer could be kept: the client finds a combiner restarted */
     }
     task->token = admission->token;
+    round->load_us += admission->upload->check_us;
     task->upload = *admission->upload;
     task->update =
         (struct spool_update){.entry = admission->entry, .file = admission->upload->file};
@@ -392,9 +397,11 @@ void ledger_reset(struct ledger *ledger, const struct fed_plan *plan, struct mod
 static void do_fold(void *arg)
 {
     struct task *task = arg;
+    const uint64_t began_us = fed_clock_mono_us();
 
     task->rc = tally_fold(&task->round->tally, &task->update, &task->err);
     task->file_bytes = task->round->tally.file_bytes;
+    task->took_us = fed_clock_mono_us() - began_us;
 }
 
 static void submit_fold(struct ledger *ledger, struct round *round, const char *client_id);
@@ -424,6 +431,7 @@ static void after_fold(void *arg)
     struct ledger *ledger = task->ledger;
     struct round *round = task->round;
 
+    round->sum_us += task->took_us;
     if (!round->is_dropped && task->generation == round->generation && task->rc != TALLY_VOID) {
         tell_failed(task, "not_folded");
         if (task->rc == 0) {
@@ -479,7 +487,8 @@ void ledger_fold(struct ledger *ledger,
     }
 }
 
-/* -- the checkpoint ----------------------------------------------------------------------------- */
+/* -- the checkpoint -----------------------------------------------------------------------------
+ */
 
 static void do_checkpoint(void *arg)
 {
@@ -487,8 +496,7 @@ static void do_checkpoint(void *arg)
     struct tally *tally = &task->round->tally;
 
     task->file_bytes = tally->file_bytes;
-    task->rc =
-        tally_checkpoint(tally, &task->plan, &task->entries, &task->n_entries, &task->err);
+    task->rc = tally_checkpoint(tally, &task->plan, &task->entries, &task->n_entries, &task->err);
 }
 
 static void after_checkpoint(void *arg)
@@ -499,8 +507,7 @@ static void after_checkpoint(void *arg)
     round->is_checkpointing = false;
     tell_failed(task, "no_checkpoint"); /* the next fold tries again */
     for (size_t i = 0; i < task->n_entries && task->rc == 0; i++) {
-        struct spool_update *update =
-            fed_strmap_find(&round->updates, task->entries[i].client_id);
+        struct spool_update *update = fed_strmap_find(&round->updates, task->entries[i].client_id);
         if (update != NULL) {
             update->is_checkpointed = true;
         }
@@ -535,9 +542,11 @@ static void submit_checkpoint(struct ledger *ledger, struct round *round)
 static void do_partial(void *arg)
 {
     struct task *task = arg;
+    const uint64_t began_us = fed_clock_mono_us();
 
     task->rc = tally_seal(&task->round->tally, &task->plan, task->entries, task->n_entries,
                           task->sha256, &task->err);
+    task->took_us = fed_clock_mono_us() - began_us;
 }
 
 static void do_seal(void *arg)
@@ -566,6 +575,7 @@ static void after_partial(void *arg)
     struct task *task = arg;
 
     tell_failed(task, "partial_not_written");
+    task->round->sum_us += task->took_us;
     if (task->rc < 0 || task->round->is_dropped) {
         task_free(task);
         return;
@@ -596,6 +606,17 @@ void ledger_seal(struct ledger *ledger,
     }
     task->n_entries = n_entries;
     task_submit(task, &ledger->sums, do_partial, after_partial);
+}
+
+void ledger_get_times(const struct ledger *ledger,
+                      const char *round_id,
+                      uint64_t *ret_load_us,
+                      uint64_t *ret_sum_us)
+{
+    const struct round *round = find_round(ledger, round_id);
+
+    *ret_load_us = round == NULL ? 0 : round->load_us;
+    *ret_sum_us = round == NULL ? 0 : round->sum_us;
 }
 
 /* -- the end ----------------------------------------------------------------------------------- */

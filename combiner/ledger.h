@@ -83,6 +83,13 @@ void ledger_seal(struct ledger *ledger,
                  const struct fed_plan *plan,
                  const struct fed_entry *entries,
                  size_t n_entries);
+
+/* What the round's updates have cost since this process began it: reading and checking them;
+ * folding them and writing the partial sum. 0 where nothing is known. */
+void ledger_get_times(const struct ledger *ledger,
+                      const char *round_id,
+                      uint64_t *ret_load_us,
+                      uint64_t *ret_sum_us);
 void ledger_drop(struct ledger *ledger, const char *round_id);
 
 /* Let go of the sums and the bases; files stay. Idle when the workers are done. */

@@ -243,7 +243,6 @@ static void on_ask(void *arg)
     struct host_ask *ask = arg;
     struct reducer *reducer = ask->host;
 
-    ask->link = (struct fed_link){0};
     if (reducer->end.is_draining) {
         reducer_ask_fail(ask, 503, "stopping", "The reducer is stopping");
         return;
@@ -275,15 +274,27 @@ static void on_ask(void *arg)
 static void submit(struct host *host, struct host_ask *ask)
 {
     struct reducer *reducer = FED_CONTAINER_OF(host, struct reducer, host);
+    char why[sizeof(reducer->entering.why)];
 
     ask->host = reducer;
+    ask->link = (struct fed_link){0};
+    if (!reducer_is_serving(reducer, why, sizeof(why))) {
+        reducer_ask_fail(ask, 503, "starting", why);
+        return;
+    }
     fed_event_init(&ask->event, on_ask, ask);
     fed_loop_post(reducer->loop, &ask->event);
 }
 
 void reducer_host_init(struct reducer *reducer)
 {
-    reducer->host = (struct host){reducer->store, reducer->blobs, reducer->feed, submit};
+    reducer->host = (struct host){
+        .store = reducer->store,
+        .blobs = reducer->blobs,
+        .counters = &reducer->counters,
+        .feed = reducer->feed,
+        .submit = submit,
+    };
     fed_list_init(&reducer->polls);
     fed_list_init(&reducer->pending);
     fed_timer_init(&reducer->poll_timer, tell_polls, reducer);

@@ -16,6 +16,7 @@
 #define TEXT_SIZE 512
 #define SLOW_US   200000U /* of the few small calls a check makes */
 #define BLOB_SIZE 4096U
+#define SKEW_MS   5000
 
 void checkup_add(json_t *findings,
                  const char *name,
@@ -61,9 +62,11 @@ static const char *advice_of(const struct fed_err *err)
             return known[i].advice;
         }
     }
-    return err->code == FED_E_UNAVAILABLE || err->code == FED_E_TIMEOUT
-               ? "is it running, and is its port open from here?"
-               : "see the message; the reducer's log has more";
+    if (err->code == FED_E_UNAVAILABLE || err->code == FED_E_TIMEOUT) {
+        return "is it running, and is its port open from here?";
+    }
+    return err->code == FED_E_DENIED ? "check the names, keys and rights in the settings"
+                                     : "see the message; the reducer's log has more";
 }
 
 void checkup_failure(json_t *findings, const char *name, const struct fed_err *err)
@@ -79,6 +82,18 @@ static void add_speed(json_t *findings, const char *name, const char *kind, uint
     } else {
         checkup_add(findings, name, "ok", "", "%s: read and written in %.1f ms", kind,
                     (double)us / 1000);
+    }
+}
+
+/* A server's clock beside ours, which was read just after it. S3 refuses requests from 15 min on.
+ */
+static void add_skew(json_t *findings, const char *name, uint64_t clock_utc_ms)
+{
+    const int64_t skew_ms = (int64_t)fed_clock_utc_ms() - (int64_t)clock_utc_ms;
+
+    if (clock_utc_ms != 0 && (skew_ms > SKEW_MS || skew_ms < -SKEW_MS)) {
+        checkup_add(findings, name, "warning", "use NTP on both machines",
+                    "its clock and ours are %.0f s apart", (double)skew_ms / 1000);
     }
 }
 
@@ -105,17 +120,23 @@ static int try_store(struct store *store, const char *key, struct fed_err *err)
 void checkup_store(json_t *findings, struct store *store)
 {
     const uint64_t began_us = fed_clock_mono_us();
+    struct store_about about = {0};
     struct fed_err err = {0};
     char id[FED_UUID_SIZE];
     char key[FED_UUID_SIZE + 8];
+    char kind[96];
     int rc = fed_uuid_new(id, &err);
 
     (void)snprintf(key, sizeof(key), "check-%s", rc < 0 ? "" : id);
+    rc = rc < 0 ? rc : store_about(store, &about, &err);
+    (void)snprintf(kind, sizeof(kind), "%s%s%s", store->ops->name,
+                   about.version[0] == '\0' ? "" : " ", about.version);
     rc = rc < 0 ? rc : try_store(store, key, &err);
     if (rc < 0) {
         checkup_failure(findings, "store", &err);
     } else {
-        add_speed(findings, "store", store->ops->name, fed_clock_mono_us() - began_us);
+        add_speed(findings, "store", kind, fed_clock_mono_us() - began_us);
+        add_skew(findings, "store", about.clock_utc_ms);
     }
 }
 
@@ -165,6 +186,7 @@ static int try_blobs(struct blob_store *blobs, const char *key, struct fed_err *
 void checkup_blobs(json_t *findings, struct blob_store *blobs)
 {
     const uint64_t began_us = fed_clock_mono_us();
+    struct blob_about about = {0};
     struct fed_err err = {0};
     char id[FED_UUID_SIZE];
     char key[FED_UUID_SIZE + 8];
@@ -172,10 +194,12 @@ void checkup_blobs(json_t *findings, struct blob_store *blobs)
 
     (void)snprintf(key, sizeof(key), "check-%s", rc < 0 ? "" : id);
     rc = rc < 0 ? rc : try_blobs(blobs, key, &err);
+    rc = rc < 0 ? rc : blob_about(blobs, &about, &err);
     if (rc < 0) {
         checkup_failure(findings, "blobs", &err);
     } else {
         add_speed(findings, "blobs", blobs->ops->name, fed_clock_mono_us() - began_us);
+        add_skew(findings, "blobs", about.clock_utc_ms);
     }
 }
 

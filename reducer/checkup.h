@@ -1,7 +1,7 @@
 /* The checks behind `confed doctor` and `confed-reducer --check`: what the reducer depends on.
  *
- * A finding is {"name", "status":"ok|warning|failed", "text", "advice"}; advice is what to do, empty
- * where all is well. Thread safety: any thread. Blocks on what it checks: workers only.
+ * A finding is {"name", "status":"ok|warning|failed", "text", "advice"}; advice is what to do,
+ * empty where all is well. Thread safety: any thread. Blocks on what it checks: workers only.
  */
 #ifndef REDUCER_CHECKUP_H
 #define REDUCER_CHECKUP_H
@@ -15,12 +15,13 @@ struct blob_store;
 struct space;
 
 /* Add a finding to the list. */
-FED_PRINTF(5, 6) void checkup_add(json_t *findings,
-                                  const char *name,
-                                  const char *status,
-                                  const char *advice,
-                                  const char *fmt,
-                                  ...);
+FED_PRINTF(5, 6)
+void checkup_add(json_t *findings,
+                 const char *name,
+                 const char *status,
+                 const char *advice,
+                 const char *fmt,
+                 ...);
 
 /* Reach, rights and speed of a store: a document of its own is written, read and removed. */
 void checkup_store(json_t *findings, struct store *store);

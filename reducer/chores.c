@@ -81,11 +81,10 @@ static int measure(struct chore *chore)
     if (rc < 0) {
         return rc;
     }
-    chore->output = json_pack("{s:I,s:I,s:o,s:o,s:I}", "models", models.n, "models_bytes",
-                              models.bytes, "metadata_bytes",
-                              space_measure_store(reducer->settings), "places",
-                              space_describe(&reducer->space.places), "reserve_bytes",
-                              (json_int_t)reducer->settings->disk_reserve);
+    chore->output = json_pack(
+        "{s:I,s:I,s:o,s:o,s:I}", "models", models.n, "models_bytes", models.bytes, "metadata_bytes",
+        space_measure_store(reducer->settings), "places", space_describe(&reducer->space.places),
+        "reserve_bytes", (json_int_t)reducer->settings->disk_reserve);
     return chore->output == NULL ? fed_err_set(&chore->err, FED_E_NOMEM, "disk use") : 0;
 }
 
@@ -122,19 +121,21 @@ static void add_attached(const struct reducer *reducer, json_t *output)
         }
     }
     if (n_up == 0) {
-        checkup_add(findings, "combiner", "failed",
-                    "start confed-combiner with --reducer and this machine's port for combiners; is "
-                    "that port open?",
-                    "none is attached");
+        checkup_add(
+            findings, "combiner", "failed",
+            "start confed-combiner with --reducer and this machine's port for combiners; is "
+            "that port open?",
+            "none is attached");
     }
     cursor = 0;
     while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
         n_present += roster_is_present(client) ? 1 : 0;
     }
     checkup_add(findings, "clients", n_present > 0 ? "ok" : "warning",
-                n_present > 0 ? ""
-                              : "start confed-client; its machine must reach REST and the combiner's "
-                                "address above",
+                n_present > 0
+                    ? ""
+                    : "start confed-client; its machine must reach REST and the combiner's "
+                      "address above",
                 "%zu attached", n_present);
 }
 
@@ -158,7 +159,7 @@ static void answer(struct chore *chore, struct host_ask *ask)
 
     if (chore->rc < 0) {
         fed_log(FED_LOG_ERROR, "chore", "failed", "why=\"%s\"", chore->err.msg);
-        reducer_ask_fail(ask, fed_code_http((enum fed_code)-chore->rc), "store", chore->err.msg);
+        reducer_ask_fail(ask, fed_code_http((enum fed_code) - chore->rc), "store", chore->err.msg);
         return;
     }
     if (chore->verb == HOST_DOCTOR) {

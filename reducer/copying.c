@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/fault.h"
 #include "common/base/id.h"
 #include "common/model/checksum.h"
 #include "reducer/blob/blob.h"
@@ -21,6 +22,7 @@
 struct copy {
     const struct copying *copying;
     enum store_collection in;
+    bool is_checking; /* the second walk: everything must be there */
     json_t *sums; /* {blob key: SHA-256 in hex} by the models' rows; owned */
     uint8_t *block;
     uint64_t told_ms;
@@ -59,6 +61,12 @@ static const char *key_of(const struct copy *copy, const json_t *document)
 
 static int differs(const struct copy *copy, const json_t *document, struct fed_err *err)
 {
+    if (copy->is_checking) {
+        return fed_err_set(err, FED_E_CONFLICT,
+                           "%s %.80s changed while it was copied: is a reducer running on either "
+                           "side? Stop it, and start with an empty target",
+                           store_collection_name(copy->in), key_of(copy, document));
+    }
     return fed_err_set(err, FED_E_CONFLICT,
                        "%s %.80s is at the target already, and is another one: the target holds "
                        "something else; give an empty one",
@@ -165,10 +173,11 @@ static int check_sum(const struct copy *copy,
 
     fed_hex_format(sha256, FED_SHA256_BYTES, hex);
     if (wanted != NULL && strcmp(wanted, hex) != 0) {
-        return fed_err_set(err, FED_E_CORRUPT,
-                           "the file of model %.80s is damaged at the source: its SHA-256 is not its "
-                           "row's",
-                           key);
+        return fed_err_set(
+            err, FED_E_CORRUPT,
+            "the file of model %.80s is damaged at the source: its SHA-256 is not its "
+            "row's",
+            key);
     }
     return 0;
 }
@@ -189,6 +198,7 @@ static int copy_new(struct copy *copy, const char *key, struct fed_err *err)
         return rc < 0 ? rc : 0; /* removed meanwhile */
     }
     copy->blobs++;
+    FED_FAULT_POINT("migrate.blob");
     return blob_put_commit(writer, sha256, err);
 }
 
@@ -264,14 +274,15 @@ int copying_run(const struct copying *copying, json_t **ret_report, struct fed_e
 
     rc = rc < 0 ? rc : walk_all(&copy, copy_document, err);
     rc = rc < 0 ? rc : copy_blobs(&copy, err);
+    copy.is_checking = true;
     rc = rc < 0 ? rc : walk_all(&copy, check_document, err);
     rc = rc < 0 ? rc : check_blobs(&copy, err);
     if (rc == 0) {
         tell(&copy, true);
-        *ret_report = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "documents", copy.documents,
-                                "documents_there", copy.documents_there, "blobs", copy.blobs,
-                                "blobs_there", copy.blobs_there, "bytes", copy.bytes, "missing",
-                                copy.missing);
+        *ret_report =
+            json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "documents", copy.documents, "documents_there",
+                      copy.documents_there, "blobs", copy.blobs, "blobs_there", copy.blobs_there,
+                      "bytes", copy.bytes, "missing", copy.missing);
         rc = *ret_report == NULL ? fed_err_set(err, FED_E_NOMEM, "copy") : 0;
     }
     free(copy.block);

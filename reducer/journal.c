@@ -43,6 +43,22 @@ static int write_federation(struct journal *journal, json_t *changes, struct fed
     return rc <= 0 ? rc : changed(err, "the federation's row");
 }
 
+/* A reducer that has been replaced writes nothing more: the other one reads the rows by now. What
+ * slips through between this and the write, the write's own compare-and-set settles. */
+static int check_epoch(struct journal *journal, struct fed_err *err)
+{
+    json_t *stored = NULL;
+    int rc = store_get(journal->store, STORE_FEDERATION, FEDERATION_KEY, &stored, err);
+
+    if (rc >= 0) {
+        rc = rows_get_u64(stored, "reducer_epoch", 0) == journal->epoch
+                 ? 0
+                 : changed(err, "the federation's row");
+    }
+    json_decref(stored);
+    return rc;
+}
+
 static int enter(struct journal *journal, json_t *stored, struct fed_err *err)
 {
     const uint64_t version = rows_get_u64(stored, "version", 0);
@@ -133,27 +149,11 @@ check_round(struct journal *journal, const struct journal_entry *entry, struct f
     return rc <= 0 ? rc : changed(err, "the round's row");
 }
 
-/* A new round's insert is compared with nothing: is the store still ours? */
-static int check_epoch(struct journal *journal, struct fed_err *err)
-{
-    json_t *stored = NULL;
-    int rc = store_get(journal->store, STORE_FEDERATION, FEDERATION_KEY, &stored, err);
-
-    if (rc == 0 && rows_get_u64(stored, "reducer_epoch", 0) != journal->epoch) {
-        rc = STORE_CONFLICT;
-    }
-    json_decref(stored);
-    return rc <= 0 ? rc : changed(err, "the federation's row");
-}
-
 static int
 write_round(struct journal *journal, const struct journal_entry *entry, struct fed_err *err)
 {
-    int rc = entry->round_version == 0 ? check_epoch(journal, err) : 0;
+    int rc;
 
-    if (rc < 0) {
-        return rc;
-    }
     if (json_object_set_new(entry->round, "_epoch", json_integer((json_int_t)journal->epoch)) !=
         0) {
         return fed_err_set(err, FED_E_NOMEM, "the round's row");
@@ -206,9 +206,9 @@ static int work(struct errand *errand, struct fed_err *err)
 {
     struct journal_entry *entry = FED_CONTAINER_OF(errand, struct journal_entry, errand);
     struct journal *journal = entry->journal;
-    int rc = 0;
+    int rc = check_epoch(journal, err);
 
-    if (entry->is_federation_first && entry->federation != NULL) {
+    if (rc == 0 && entry->is_federation_first && entry->federation != NULL) {
         rc = write_federation(journal, entry->federation, err);
     }
     if (rc == 0 && entry->round != NULL) {

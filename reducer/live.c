@@ -156,10 +156,11 @@ static json_t *encode_validation(const struct live_view *view)
 
 json_t *live_encode_combiner(const struct roster_combiner *combiner)
 {
-    return json_pack("{s:s,s:o,s:o,s:s,s:i}", "combiner_id", combiner->combiner_id, "name",
+    return json_pack("{s:s,s:o,s:o,s:s,s:i,s:i,s:o}", "combiner_id", combiner->combiner_id, "name",
                      rows_text(combiner->name), "address", rows_text(combiner->advertise), "status",
                      combiner->link != 0 ? "online" : "offline", "clients",
-                     (int)combiner->n_attached);
+                     (int)combiner->n_attached, "clients_max", (int)combiner->clients_max,
+                     "version", rows_text(combiner->version));
 }
 
 static json_t *encode_combiners(const struct roster *roster)

@@ -26,7 +26,7 @@ static uint64_t hash_combiner(const struct roster_combiner *combiner)
     uint64_t hash = hash_text(HASH_START, combiner->name);
 
     hash = hash_text(hash, combiner->advertise);
-    return (hash ^ combiner->n_attached * 2U ^ (combiner->link != 0)) * HASH_PRIME;
+    return (hash ^ ((uint64_t)combiner->n_attached << 1) ^ (combiner->link != 0)) * HASH_PRIME;
 }
 
 static uint64_t hash_client(const struct roster_client *client)

@@ -10,6 +10,7 @@
 
 #include "reducer/blob/blob.h"
 #include "reducer/checkup.h"
+#include "reducer/opening.h"
 #include "reducer/space.h"
 #include "reducer/store/store.h"
 
@@ -89,12 +90,12 @@ static void check_stores(json_t *findings, const struct settings *settings)
     struct store *store = NULL;
     struct fed_err err = {0};
 
-    if (store_open(settings->store, &store, &err) < 0) {
+    if (opening_store(settings, &store, &err) < 0) {
         checkup_failure(findings, "store", &err);
     } else {
         checkup_store(findings, store);
     }
-    if (blob_open(settings->blob, &blobs, &err) < 0) {
+    if (opening_blobs(settings, &blobs, &err) < 0) {
         checkup_failure(findings, "blobs", &err);
     } else {
         checkup_blobs(findings, blobs);

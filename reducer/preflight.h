@@ -1,5 +1,5 @@
-/* `confed-reducer --check`: the same checks as of a running reducer, from the settings alone, without
- * serving. */
+/* `confed-reducer --check`: the same checks as of a running reducer, from the settings alone,
+ * without serving. */
 #ifndef REDUCER_PREFLIGHT_H
 #define REDUCER_PREFLIGHT_H
 
@@ -18,7 +18,8 @@ enum preflight {
 enum preflight preflight_take(int *io_argc, char **argv);
 
 /* Check, and print a line a finding (or one JSON array). Makes what the settings name and is not
- * there, as a start would. Returns the exit status: FED_EXIT_FAILED when a check has failed. Blocks.
+ * there, as a start would. Returns the exit status: FED_EXIT_FAILED when a check has failed.
+ * Blocks.
  */
 int preflight_run(const struct settings *settings, enum preflight how, FILE *out);
 

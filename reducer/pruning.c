@@ -107,8 +107,8 @@ static void want_best(struct walk *walk)
         if (mean == NULL || pruning_is_pruned(model)) {
             continue;
         }
-        value = json_number_value(json_array_get(mean, 0)) /
-                json_number_value(json_array_get(mean, 1));
+        value =
+            json_number_value(json_array_get(mean, 0)) / json_number_value(json_array_get(mean, 1));
         if (best_id == NULL || sign * value >= sign * best) {
             best_id = model_id;
             best = value;
@@ -159,9 +159,9 @@ static int mark(struct store *store, const char *model_id, struct fed_err *err)
         }
         json_decref(row);
     }
-    return rc == STORE_CONFLICT ? fed_err_set(err, FED_E_CONFLICT, "model %s is being changed",
-                                              model_id)
-                                : rc;
+    return rc == STORE_CONFLICT
+               ? fed_err_set(err, FED_E_CONFLICT, "model %s is being changed", model_id)
+               : rc;
 }
 
 static int drop_blob(struct blob_store *blobs, const char *model_id, struct fed_err *err)

@@ -30,9 +30,10 @@ struct pruning {
     bool is_dry;              /* only say what would be done */
 };
 
-/* *ret_report: {"dry_run", "removed":[{"model_id","name","session_id","committed_at","size_bytes"}],
- * "bytes", "kept":[{"model_id", …, "why"}]}, newest first. Fails as the stores do; what was removed
- * until then stays removed. */
+/* *ret_report: {"dry_run",
+ * "removed":[{"model_id","name","session_id","committed_at","size_bytes"}], "bytes",
+ * "kept":[{"model_id", …, "why"}]}, newest first. Fails as the stores do; what was removed until
+ * then stays removed. */
 FED_NODISCARD int
 pruning_run(const struct pruning *pruning, json_t **ret_report, struct fed_err *err);
 

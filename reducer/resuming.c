@@ -274,6 +274,15 @@ static bool has_begun(const json_t *session)
     return json_object_get(session, "_run") != NULL && strcmp(status, "Created") != 0;
 }
 
+/* As it was before: the next try reads everything again. */
+static void forget_all(struct reducer *reducer)
+{
+    journal_deinit(&reducer->journal);
+    reducer->federation = federation_free(reducer->federation);
+    json_decref(reducer->session);
+    reducer->session = NULL;
+}
+
 int reducer_resume(struct reducer *reducer, struct fed_err *err)
 {
     const struct federation_config config = {
@@ -296,7 +305,6 @@ int reducer_resume(struct reducer *reducer, struct fed_err *err)
     rc = rc < 0 ? rc
                 : federation_new(&named, next_round_id, reducer_now_ms(reducer),
                                  &reducer->federation, err);
-    rc = rc < 0 ? rc : forget_attendance(reducer, err);
     rc = rc < 0 ? rc : read_standing(reducer, &standing, err);
     if (rc == 0 && has_begun(standing.session)) {
         if (standing.round != NULL &&
@@ -308,6 +316,11 @@ int reducer_resume(struct reducer *reducer, struct fed_err *err)
                rows_get_text(reducer->journal.federation, "running_session_id", "")[0] != '\0') {
         rc = forget_start(reducer, err);
     }
+    rc =
+        rc < 0 ? rc : forget_attendance(reducer, err); /* begins to write: the last that can fail */
     drop_standing(&standing);
+    if (rc < 0) {
+        forget_all(reducer);
+    }
     return rc;
 }

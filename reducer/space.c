@@ -55,8 +55,8 @@ bool space_look(const struct space *space, char ret_text[SPACE_TEXT_SIZE])
             (void)snprintf(ret_text, SPACE_TEXT_SIZE,
                            "disk: %.1f MiB free at %.200s (%s), %.1f MiB wanted: no round is "
                            "planned; make room, or see `confed model prune`",
-                           (double)n_free / 1048576.0, space->places[i].path,
-                           space->places[i].what, (double)space->reserve / 1048576.0);
+                           (double)n_free / 1048576.0, space->places[i].path, space->places[i].what,
+                           (double)space->reserve / 1048576.0);
             return true;
         }
     }

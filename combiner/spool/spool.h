@@ -43,6 +43,7 @@ struct spool_file {
 struct spool_upload {
     char id[FED_ID_SIZE];
     struct spool_file file;
+    uint64_t check_us; /* reading and checking it took; 0: not yet. In memory alone */
 };
 
 struct spool_update {

@@ -13,13 +13,28 @@
 
 int blob_open(const char *url, struct blob_store **ret_store, struct fed_err *err)
 {
+    return blob_open_with(url, NULL, ret_store, err);
+}
+
+int blob_open_with(const char *url,
+                   const struct blob_options *options,
+                   struct blob_store **ret_store,
+                   struct fed_err *err)
+{
+    static const struct blob_options none = {0};
+
     if (strncmp(url, "dir:", 4) == 0 && url[4] != '\0') {
         return blob_dir_open(url + 4, ret_store, err);
     }
     if (strcmp(url, "mem:") == 0) {
         return blob_mem_open(ret_store, err);
     }
-    return fed_err_set(err, FED_E_INVALID, "blob store '%s' is of no known kind: use dir:DIR", url);
+    if (strncmp(url, "s3://", 5) == 0) {
+        return blob_s3_open(url, options == NULL ? &none : options, ret_store, err);
+    }
+    return fed_err_set(err, FED_E_INVALID,
+                       "blob store '%s' is of no known kind: use dir:DIR or s3://BUCKET/PREFIX",
+                       url);
 }
 
 struct blob_store *blob_close(struct blob_store *store)
@@ -50,7 +65,7 @@ int blob_put_begin(struct blob_store *store,
 {
     const int rc = check_key(key, err);
 
-    return rc < 0 ? rc : store->ops->put_begin(store, key, ret_writer, err);
+    return rc < 0 ? rc : store->ops->put_begin(store, key, NULL, ret_writer, err);
 }
 
 int blob_put_chunk(struct blob_writer *writer, const void *data, size_t size, struct fed_err *err)
@@ -101,7 +116,8 @@ int blob_put_file(struct blob_store *store,
     if (fd < 0) {
         return fed_file_error(err, "open", path);
     }
-    rc = blob_put_begin(store, key, &writer, err);
+    rc = check_key(key, err);
+    rc = rc < 0 ? rc : store->ops->put_begin(store, key, sha256, &writer, err);
     if (rc == 0) {
         rc = copy_in(fd, writer, path, err);
         if (rc == 0) {
@@ -126,12 +142,13 @@ int blob_read(struct blob_store *store,
     return rc < 0 ? rc : store->ops->read(store, key, offset, ret_data, io_size, err);
 }
 
-static int
-copy_out(struct blob_store *store, const char *key, int fd, uint8_t *block, struct fed_err *err)
+/* By reads. */
+static int copy_out(struct blob_store *store, const char *key, int fd, struct fed_err *err)
 {
+    uint8_t *block = malloc(COPY_SIZE);
     uint64_t offset = 0;
     size_t n = COPY_SIZE;
-    int rc = 0;
+    int rc = block == NULL ? fed_err_set(err, FED_E_NOMEM, "copy") : 0;
 
     while (rc == 0 && n == COPY_SIZE) {
         rc = blob_read(store, key, offset, block, &n, err);
@@ -140,13 +157,24 @@ copy_out(struct blob_store *store, const char *key, int fd, uint8_t *block, stru
             offset += n;
         }
     }
+    free(block);
     return rc;
+}
+
+int blob_copy(struct blob_store *store, const char *key, int fd, struct fed_err *err)
+{
+    const int rc = check_key(key, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    return store->ops->copy != NULL ? store->ops->copy(store, key, fd, err)
+                                    : copy_out(store, key, fd, err);
 }
 
 int blob_get_file(struct blob_store *store, const char *key, const char *path, struct fed_err *err)
 {
     char temporary[FED_PATH_SIZE];
-    uint8_t *block;
     int fd;
     int rc = fed_path_format(temporary, err, "%s.tmp", path);
 
@@ -157,10 +185,7 @@ int blob_get_file(struct blob_store *store, const char *key, const char *path, s
     if (fd < 0) {
         return fed_file_error(err, "create", temporary);
     }
-    block = malloc(COPY_SIZE);
-    rc = block == NULL ? fed_err_set(err, FED_E_NOMEM, "copy")
-                       : copy_out(store, key, fd, block, err);
-    free(block);
+    rc = blob_copy(store, key, fd, err);
     (void)close(fd);
     if (rc == 0 && rename(temporary, path) != 0) {
         rc = fed_file_error(err, "rename to", path);
@@ -194,6 +219,12 @@ int blob_list(struct blob_store *store,
     const int rc = *after == '\0' ? 0 : check_key(after, err);
 
     return rc < 0 ? rc : store->ops->list(store, after, ret_keys, io_n, err);
+}
+
+int blob_about(struct blob_store *store, struct blob_about *ret_about, struct fed_err *err)
+{
+    *ret_about = (struct blob_about){0};
+    return store->ops->about == NULL ? 0 : store->ops->about(store, ret_about, err);
 }
 
 void blob_keys_add(char (*keys)[BLOB_KEY_MAX + 1], size_t *io_n, size_t max, const char *key)

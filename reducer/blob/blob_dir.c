@@ -52,6 +52,7 @@ static void end_writer(struct dir_writer *writer, bool is_kept)
 
 static int dir_put_begin(struct blob_store *store,
                          const char *key,
+                         const uint8_t *sha256,
                          struct blob_writer **ret_writer,
                          struct fed_err *err)
 {
@@ -59,6 +60,7 @@ static int dir_put_begin(struct blob_store *store,
     struct dir_writer *writer = calloc(1, sizeof(*writer));
     int rc;
 
+    (void)sha256;
     if (writer == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "blob");
     }
@@ -230,9 +232,18 @@ static void dir_close(struct blob_store *store)
     free(self_of(store));
 }
 
-static const struct blob_ops dir_ops = {"dir",         dir_put_begin, dir_put_chunk, dir_put_commit,
-                                        dir_put_abort, dir_read,      dir_stat,      dir_remove,
-                                        dir_list,      dir_close};
+static const struct blob_ops dir_ops = {
+    .name = "dir",
+    .put_begin = dir_put_begin,
+    .put_chunk = dir_put_chunk,
+    .put_commit = dir_put_commit,
+    .put_abort = dir_put_abort,
+    .read = dir_read,
+    .stat = dir_stat,
+    .remove = dir_remove,
+    .list = dir_list,
+    .close = dir_close,
+};
 
 /* What a killed process left half written. */
 static void sweep(const struct blob_dir *self)

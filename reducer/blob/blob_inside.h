@@ -6,6 +6,10 @@
 
 int blob_dir_open(const char *path, struct blob_store **ret_store, struct fed_err *err);
 int blob_mem_open(struct blob_store **ret_store, struct fed_err *err);
+int blob_s3_open(const char *url,
+                 const struct blob_options *options,
+                 struct blob_store **ret_store,
+                 struct fed_err *err);
 
 /* Keep `key` among the `max` least ones in keys[0 .. *io_n), which stay in order: for back ends
  * that meet their keys in no order. Cost: O(max). */

@@ -36,11 +36,13 @@ static void free_blob(struct fed_buf *buf)
 
 static int mem_put_begin(struct blob_store *store,
                          const char *key,
+                         const uint8_t *sha256,
                          struct blob_writer **ret_writer,
                          struct fed_err *err)
 {
     struct mem_writer *writer = calloc(1, sizeof(*writer));
 
+    (void)sha256;
     if (writer != NULL) {
         writer->buf = calloc(1, sizeof(*writer->buf));
     }
@@ -186,9 +188,18 @@ static void mem_close(struct blob_store *store)
     free(self);
 }
 
-static const struct blob_ops mem_ops = {"mem",         mem_put_begin, mem_put_chunk, mem_put_commit,
-                                        mem_put_abort, mem_read,      mem_stat,      mem_remove,
-                                        mem_list,      mem_close};
+static const struct blob_ops mem_ops = {
+    .name = "mem",
+    .put_begin = mem_put_begin,
+    .put_chunk = mem_put_chunk,
+    .put_commit = mem_put_commit,
+    .put_abort = mem_put_abort,
+    .read = mem_read,
+    .stat = mem_stat,
+    .remove = mem_remove,
+    .list = mem_list,
+    .close = mem_close,
+};
 
 int blob_mem_open(struct blob_store **ret_store, struct fed_err *err)
 {

@@ -1,5 +1,5 @@
-/* `confed migrate`, `backup`, `restore`: each is confed-migrate with other words, for the CLI itself
- * knows of no store. */
+/* `confed migrate`, `backup`, `restore`: each is confed-migrate with other words, for the CLI
+ * itself knows of no store. */
 #include <string.h>
 
 #include "reducer/cli/cmd.h"
@@ -17,9 +17,9 @@ struct migrate_options {
     const char *to_blob;
 };
 
-#define ITEM(options, key, argument, help)                                                     \
-    {                                                                                          \
-        #key, FED_CONF_TEXT, "", 0, 0, offsetof(struct options, key), false, argument, help    \
+#define ITEM(options, key, argument, help)                                                  \
+    {                                                                                       \
+#        key, FED_CONF_TEXT, "", 0, 0, offsetof(struct options, key), false, argument, help \
     }
 
 static const struct fed_conf_item migrate_items[] = {

@@ -35,11 +35,8 @@ static int check_settings(const struct cmd_call *call, const char *config, struc
     return rc;
 }
 
-static void add(json_t *checks,
-                const char *name,
-                const char *status,
-                const char *text,
-                const char *advice)
+static void
+add(json_t *checks, const char *name, const char *status, const char *text, const char *advice)
 {
     (void)json_array_insert_new(checks, 0,
                                 json_pack("{s:s,s:s,s:s,s:s}", "name", name, "status", status,

@@ -127,8 +127,8 @@ static void take_signals(struct hold *hold, uint64_t now_ms)
 static bool is_over(const struct hold *hold)
 {
     return !child_is_running(&hold->child) &&
-           (hold->is_stopping || (WIFEXITED(hold->child.status) &&
-                                  WEXITSTATUS(hold->child.status) == FED_EXIT_USAGE));
+           (hold->is_stopping ||
+            (WIFEXITED(hold->child.status) && WEXITSTATUS(hold->child.status) == FED_EXIT_USAGE));
 }
 
 static void say_death(const struct hold *hold, uint64_t now_ms)

@@ -25,19 +25,17 @@ static const struct fed_conf_item items[] = {
 const struct args_table cmd_model_prune_options = {items, sizeof(items) / sizeof(items[0])};
 
 static const struct listing_field fields[] = {
-    {"MODEL", "model_id", LISTING_ID, 0},
-    {"NAME", "name", LISTING_TEXT, 40},
-    {"SESSION", "session_id", LISTING_ID, 0},
-    {"SIZE", "size_bytes", LISTING_BYTES, 0},
+    {"MODEL", "model_id", LISTING_ID, 0},      {"NAME", "name", LISTING_TEXT, 40},
+    {"SESSION", "session_id", LISTING_ID, 0},  {"SIZE", "size_bytes", LISTING_BYTES, 0},
     {"MADE", "committed_at", LISTING_TIME, 0},
 };
 
 static int prune(const struct cmd_call *call, bool is_dry, json_t **ret_report, struct fed_err *err)
 {
     const struct prune_options *options = call->options;
-    FED_CLEANUP(api_json_free_p) json_t *body =
-        json_pack("{s:I,s:s,s:b}", "keep", (json_int_t)options->keep, "keep_best",
-                  options->keep_best, "dry_run", is_dry ? 1 : 0);
+    FED_CLEANUP(api_json_free_p)
+    json_t *body = json_pack("{s:I,s:s,s:b}", "keep", (json_int_t)options->keep, "keep_best",
+                             options->keep_best, "dry_run", is_dry ? 1 : 0);
 
     return api_send(&call->api, "POST", "/api/v1/models/prune", body, ret_report, err);
 }
@@ -85,8 +83,8 @@ static int look(const struct cmd_call *call, bool *ret_goes_on, struct fed_err *
         *ret_goes_on = rc == 0 && call->is_json; /* scripts get their object */
         return rc;
     }
-    *ret_goes_on = options->is_sure ||
-                   (call->out.is_terminal && isatty(STDIN_FILENO) == 1 && is_sure(call));
+    *ret_goes_on =
+        options->is_sure || (call->out.is_terminal && isatty(STDIN_FILENO) == 1 && is_sure(call));
     if (!*ret_goes_on) {
         (void)fprintf(call->out.file, "nothing was removed; --yes does it\n");
     }

@@ -546,6 +546,8 @@ enum fed_verdict federation_partial(struct federation *fed,
             .entries = &partial->entries,
             .n_entries = partial->n_entries,
             .token = partial->token,
+            .load_us = partial->load_us,
+            .sum_us = partial->sum_us,
         };
         verdict = round_take_partial(fed->round, &arrived, ret_detail);
         if (verdict == FED_VERDICT_OVER) {

@@ -196,6 +196,8 @@ struct federation_partial {
     struct fed_entry *entries; /* owned */
     size_t n_entries;
     uint64_t token;
+    uint64_t load_us; /* what it cost the combiner */
+    uint64_t sum_us;
 };
 enum fed_verdict federation_partial(struct federation *federation,
                                     struct federation_partial *partial,

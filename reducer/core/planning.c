@@ -143,9 +143,32 @@ make_round(struct federation *fed, char (*ids)[FED_ID_SIZE], size_t n_ids, uint6
     return true;
 }
 
+/* How many clients this round may ask. */
+static size_t count_wanted(const struct federation *fed, char (*ids)[FED_ID_SIZE], size_t n_ids)
+{
+    const size_t wanted =
+        fed->session.clients_per_round == 0 ? n_ids : fed->session.clients_per_round;
+    const struct roster_combiner *combiner;
+    size_t client_size = 0;
+    size_t combiner_size = 0;
+    size_t cursor = 0;
+    size_t n_max;
+
+    for (size_t i = 0; i < n_ids; i++) {
+        const size_t size = strlen(ids[i]);
+        client_size = size > client_size ? size : client_size;
+    }
+    while ((combiner = fed_strmap_next(&fed->roster.combiners, &cursor, NULL)) != NULL) {
+        const size_t size = strlen(combiner->combiner_id);
+        combiner_size = size > combiner_size ? size : combiner_size;
+    }
+    n_max = round_clients_max(client_size, combiner_size);
+    return wanted < n_max ? wanted : n_max;
+}
+
 static void plan_round(struct federation *fed, char (*ids)[FED_ID_SIZE], size_t n, uint64_t now_ms)
 {
-    const size_t n_wanted = sample(fed, ids, n, fed->session.clients_per_round);
+    const size_t n_wanted = sample(fed, ids, n, count_wanted(fed, ids, n));
 
     if (!make_round(fed, ids, n_wanted, now_ms)) {
         federation_want(fed, now_ms + 1000);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROW_CLIENT_SIZE 120U /* bytes of a client in the row of a round, beside ids */
+
 #define TO(state) (1U << ROUND_##state)
 
 /* Which states may follow which; round_move() asserts it. */
@@ -58,6 +60,13 @@ static size_t part_for(struct round *round, const char *combiner_id)
     fed_id_copy(round->parts[round->n_parts].combiner_id, combiner_id);
     round->parts[round->n_parts].plan_seq = 1;
     return round->n_parts++;
+}
+
+size_t round_clients_max(size_t client_id_size, size_t combiner_id_size)
+{
+    /* Both ids twice, the id of the update, as long as can be, the examples, and the keys. */
+    return ROUND_ROW_MAX /
+           (2 * client_id_size + 2 * combiner_id_size + FED_ID_SIZE + ROW_CLIENT_SIZE);
 }
 
 int round_new(const char (*client_ids)[FED_ID_SIZE],
@@ -384,6 +393,8 @@ round_take_partial(struct round *round, const struct round_partial *partial, cha
     *partial->entries = NULL;
     part->n_entries = partial->n_entries;
     part->token = partial->token;
+    part->load_us = partial->load_us;
+    part->sum_us = partial->sum_us;
     part->state = PART_ADDING;
     memcpy(part->sha256, partial->sha256, FED_SHA256_SIZE);
     return FED_VERDICT_ACCEPTED;

@@ -28,6 +28,8 @@
 #define ROUND_REFUSALS_MAX 1000U /* kept with their text; the rest are counted by reason */
 #define ROUND_CORRUPT_MAX  3U    /* times a partial sum may be sent again */
 
+#define ROUND_ROW_MAX (14UL * 1024 * 1024) /* bytes that the lists of clients may take in a row */
+
 enum round_state {
     ROUND_PLANNED,
     ROUND_OPEN,
@@ -63,7 +65,9 @@ struct round_part {
     uint8_t sha256[FED_SHA256_SIZE]; /* of the partial, from ADDING on */
     struct fed_entry *entries;       /* (n_entries,) of the partial, owned, from ADDING on */
     size_t n_entries;
-    uint64_t token; /* names the partial that is being added */
+    uint64_t token;   /* names the partial that is being added */
+    uint64_t load_us; /* what it cost the combiner: reading and checking updates, … */
+    uint64_t sum_us;  /* … folding them and writing the sum; 0: not known */
     unsigned n_corrupt;
     bool is_sent; /* its present plan has been given to the combiner's link */
 };
@@ -108,6 +112,10 @@ struct round_patience {
     uint64_t combiner_grace_ms;
     uint64_t restarted_ms; /* when the reducer resumed this round; 0: it did not */
 };
+
+/* How many clients one round may ask: its row, one document of the store, names each of them when
+ * it is planned and again when it is committed. From the lengths of the longest ids. */
+size_t round_clients_max(size_t client_id_size, size_t combiner_id_size);
 
 /* n clients (sorted, no doubles) as they are in the roster: each is given to the combiner it is at.
  * Fails with FED_E_NOMEM. Free with round_free(). */
@@ -172,6 +180,8 @@ struct round_partial {
     struct fed_entry **entries; /* (n_entries,) taken over, and set to NULL, when ACCEPTED */
     size_t n_entries;
     uint64_t token;
+    uint64_t load_us;
+    uint64_t sum_us;
 };
 
 /* Judge it. On FED_VERDICT_ACCEPTED its entries belong to the part, which is ADDING under its

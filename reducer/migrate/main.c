@@ -63,8 +63,8 @@ int main(int argc, char **argv)
     if (rc < 0) {
         (void)fprintf(stderr, "confed-migrate: %s\n", err.msg);
     }
-    return rc == 0                     ? FED_EXIT_OK
-           : rc == -FED_E_INVALID      ? FED_EXIT_USAGE
+    return rc == 0                    ? FED_EXIT_OK
+           : rc == -FED_E_INVALID     ? FED_EXIT_USAGE
            : rc == -FED_E_UNAVAILABLE ? FED_EXIT_UNREACHABLE
-                                       : FED_EXIT_FAILED;
+                                      : FED_EXIT_FAILED;
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "reducer/blob/blob.h"
+#include "reducer/opening.h"
 #include "reducer/store/store.h"
 
 #define WORDS_MAX 8
@@ -64,8 +65,7 @@ static int load_settings(struct side *side,
         argv[argc] = texts[argc];
         argc++;
     }
-    rc = rc < 0 ? rc
-                : fed_conf_load(&settings_spec, argc, argv, &side->settings, &side->conf, err);
+    rc = rc < 0 ? rc : fed_conf_load(&settings_spec, argc, argv, &side->settings, &side->conf, err);
     return rc < 0 ? fed_err_wrap(err, rc, "%s", flag) : rc;
 }
 
@@ -87,8 +87,8 @@ int side_open(struct side *side,
                            flag, flag, flag);
     }
     rc = rc < 0 ? rc : load_settings(side, flag, words, err);
-    rc = rc < 0 ? rc : store_open(side->settings.store, &side->store, err);
-    return rc < 0 ? rc : blob_open(side->settings.blob, &side->blobs, err);
+    rc = rc < 0 ? rc : opening_store(&side->settings, &side->store, err);
+    return rc < 0 ? rc : opening_blobs(&side->settings, &side->blobs, err);
 }
 
 int side_finish(struct side *side, struct fed_err *err)

@@ -379,6 +379,9 @@ static void on_beat(void *arg)
 
 void feed_open(struct feed *feed, struct fed_loop *loop)
 {
+    fed_event_init(&feed->wake_event, on_wake, feed);
+    fed_event_init(&feed->open_event, on_beat, feed);
+    fed_timer_init(&feed->beat_timer, on_beat, feed);
     lock(feed);
     feed->synced.loop = loop;
     feed->synced.is_closed = false;
@@ -417,9 +420,6 @@ int feed_new(struct feed **ret_feed, struct fed_err *err)
         return fed_err_set(err, FED_E_NOMEM, "events");
     }
     atomic_init(&feed->is_heard, false);
-    fed_event_init(&feed->wake_event, on_wake, feed);
-    fed_event_init(&feed->open_event, on_beat, feed);
-    fed_timer_init(&feed->beat_timer, on_beat, feed);
     (void)pthread_mutex_init(&feed->synced.lock, NULL);
     fed_list_init(&feed->synced.readers);
     fed_list_init(&feed->synced.paused);

@@ -78,7 +78,8 @@ void feed_reset(struct feed *feed);
 
 /* -- readers */
 
-/* Wake readers from `loop`, where the beat runs too. Before the first reader. */
+/* Wake readers from `loop`, where the beat runs too. Before the first reader; again only after
+ * feed_detach(). */
 void feed_open(struct feed *feed, struct fed_loop *loop);
 
 /* Every reader comes to its end, and new ones at once. Idempotent. */

@@ -8,8 +8,6 @@
 
 #include "common/base/file.h"
 
-#define COPY_BLOCK (256UL * 1024UL)
-
 void rest_blobs_init(struct rest_blobs *blobs, struct blob_store *store, const char *temp_dir)
 {
     *blobs = (struct rest_blobs){.store = store, .temp_dir = temp_dir};
@@ -43,25 +41,6 @@ int rest_temp_open(const char *temp_dir, int *ret_fd, struct fed_err *err)
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     *ret_fd = fd;
     return 0;
-}
-
-/* Returns 0 or BLOB_NOT_FOUND. */
-static int copy(struct rest_blobs *blobs, const char *key, int fd, struct fed_err *err)
-{
-    uint8_t *block = malloc(COPY_BLOCK);
-    uint64_t offset = 0;
-    size_t n = COPY_BLOCK;
-    int rc = block == NULL ? fed_err_set(err, FED_E_NOMEM, "download") : 0;
-
-    while (rc == 0 && n == COPY_BLOCK) {
-        rc = blob_read(blobs->store, key, offset, block, &n, err);
-        if (rc == 0) {
-            rc = fed_file_write(fd, block, n, err);
-            offset += n;
-        }
-    }
-    free(block);
-    return rc;
 }
 
 /* A descriptor of our own for a copy that is kept; -1: there is none. */
@@ -123,7 +102,7 @@ int rest_blobs_open(struct rest_blobs *blobs,
     if (rc != 0) {
         return rc;
     }
-    rc = copy(blobs, key, fd, err);
+    rc = blob_copy(blobs->store, key, fd, err);
     if (rc != 0) {
         (void)close(fd);
         return rc;

@@ -34,7 +34,7 @@ struct rest_blobs {
 void rest_blobs_init(struct rest_blobs *blobs, struct blob_store *store, const char *temp_dir);
 void rest_blobs_deinit(struct rest_blobs *blobs);
 
-/* The caller owns *ret_fd. Returns 0 or BLOB_NOT_FOUND; fails as blob_read() and file writes. */
+/* The caller owns *ret_fd. Returns 0 or BLOB_NOT_FOUND; fails as blob_copy() and file writes. */
 FED_NODISCARD int rest_blobs_open(struct rest_blobs *blobs,
                                   const char *key,
                                   int *ret_fd,

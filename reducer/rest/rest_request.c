@@ -24,6 +24,8 @@ void rest_request_init(struct rest_request *request, struct rest_shared *shared,
 static void deinit_answer(struct rest_answer *answer)
 {
     fed_buf_deinit(&answer->body);
+    rest_bytes_drop(answer->kept);
+    answer->kept = NULL;
     free(answer->location);
     answer->location = NULL;
     if (answer->fd >= 0) {
@@ -256,7 +258,8 @@ int rest_answer_blob(struct rest_request *request,
         rest_blobs_open(&request->shared->blobs, key, &answer->fd, &answer->size_bytes, err);
 
     if (rc == 0) {
-        answer->status = 200;
+        (void)snprintf(answer->etag, sizeof(answer->etag), "\"%.*s\"", (int)FED_ID_SIZE, key);
+        answer->status = strstr(request->if_none_match, answer->etag) != NULL ? 304 : 200;
         answer->type = type;
         (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s", file_name);
     }
@@ -326,6 +329,7 @@ static const char *code_word(enum fed_code code)
         [FED_E_CONFLICT] = "conflict",
         [FED_E_CANCELLED] = "cancelled",
         [FED_E_UNSUPPORTED] = "unsupported",
+        [FED_E_DENIED] = "denied",
     };
 
     return words[code];

@@ -4,7 +4,7 @@
 #include <sys/socket.h>
 
 #define SEND_SIZE  (32 * 1024) /* bytes the kernel keeps for a slow reader, twice with its own */
-#define BLOCK_SIZE 1024U /* bytes given to the library at a time, where it does not say itself */
+#define BLOCK_SIZE 512U /* bytes given to the library at a time, where it does not say itself */
 
 struct stream {
     struct feed *feed;

@@ -10,8 +10,7 @@
 
 /* A response for this connection and no other; while there is nothing to tell, the connection is
  * suspended. `after_seq` as feed_join() has it. NULL: out of memory. */
-struct MHD_Response *rest_stream_new(struct feed *feed,
-                                     struct MHD_Connection *connection,
-                                     const uint64_t *after_seq);
+struct MHD_Response *
+rest_stream_new(struct feed *feed, struct MHD_Connection *connection, const uint64_t *after_seq);
 
 #endif /* REDUCER_REST_REST_STREAM_H */

@@ -1,7 +1,9 @@
 #include "reducer/store/store.h"
 
+#include <assert.h>
 #include <string.h>
 
+#include "common/base/blocking.h"
 #include "common/base/text.h"
 #include "reducer/store/store_inside.h"
 
@@ -74,6 +76,7 @@ struct store *store_close(struct store *store)
 
 static int check_document(enum store_collection in, const json_t *document, struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     if (store_document_key(in, document) == NULL) {
         return fed_err_set(err, FED_E_INVALID, "a document of %s lacks its %s",
                            store_collections[in].name, store_collections[in].key);
@@ -86,9 +89,15 @@ void store_watch(struct store *store, const struct store_watcher *watcher)
     store->watcher = *watcher;
 }
 
-/* Returns rc. */
+uint64_t store_count_writes(struct store *store, enum store_collection in)
+{
+    return atomic_load(&store->n_writes[in]);
+}
+
+/* A write is over, or its outcome unknown. Returns rc. */
 static int tell_write(struct store *store, int rc, enum store_collection in, json_t *document)
 {
+    (void)atomic_fetch_add(&store->n_writes[in], 1);
     if (rc == 0 && store->watcher.on_write != NULL) {
         store->watcher.on_write(store->watcher.arg, in, store_document_key(in, document), document);
     }
@@ -104,6 +113,51 @@ int store_insert(struct store *store,
 
     return rc < 0 ? rc
                   : tell_write(store, store->ops->insert(store, in, document, err), in, document);
+}
+
+/* Is this the document's failure, and no other's? */
+static bool is_of_document(int rc)
+{
+    return rc == -FED_E_INVALID || rc == -FED_E_LIMIT;
+}
+
+static int insert_each(struct store *store,
+                       enum store_collection in,
+                       json_t *const *documents,
+                       size_t n,
+                       int *outcomes,
+                       struct fed_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const int rc =
+            outcomes[i] < 0 ? outcomes[i] : store->ops->insert(store, in, documents[i], err);
+        if (rc < 0 && !is_of_document(rc)) {
+            return rc;
+        }
+        outcomes[i] = rc;
+    }
+    return 0;
+}
+
+int store_insert_many(struct store *store,
+                      enum store_collection in,
+                      json_t *const *documents,
+                      size_t n,
+                      int *ret_outcomes,
+                      struct fed_err *err)
+{
+    int rc;
+
+    for (size_t i = 0; i < n; i++) {
+        ret_outcomes[i] = check_document(in, documents[i], NULL);
+    }
+    rc = (store->ops->insert_many == NULL ? insert_each : store->ops->insert_many)(
+        store, in, documents, n, ret_outcomes, err);
+    (void)atomic_fetch_add(&store->n_writes[in], 1); /* of a batch that failed a part may be in */
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        (void)tell_write(store, ret_outcomes[i], in, documents[i]);
+    }
+    return rc;
 }
 
 int store_replace(struct store *store,
@@ -142,7 +196,8 @@ int store_restore(struct store *store,
                                stamps[i]);
         }
     }
-    return rc < 0 ? rc : store->ops->restore(store, in, document, err);
+    return rc < 0 ? rc
+                  : tell_write(store, store->ops->restore(store, in, document, err), in, document);
 }
 
 int store_get(struct store *store,
@@ -151,6 +206,7 @@ int store_get(struct store *store,
               json_t **ret_document,
               struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     return store->ops->get(store, in, key, ret_document, err);
 }
 
@@ -161,6 +217,7 @@ int store_find(struct store *store,
                size_t *ret_n_matches,
                struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     return store->ops->find(store, in, query, ret_documents, ret_n_matches, err);
 }
 
@@ -169,10 +226,19 @@ int store_remove(struct store *store,
                  const char *key,
                  struct fed_err *err)
 {
-    const int rc = store->ops->remove(store, in, key, err);
+    int rc;
 
+    assert(fed_blocking_is_allowed());
+    rc = store->ops->remove(store, in, key, err);
+    (void)atomic_fetch_add(&store->n_writes[in], 1);
     if (rc == 0 && store->watcher.on_write != NULL) {
         store->watcher.on_write(store->watcher.arg, in, key, NULL);
     }
     return rc;
+}
+
+int store_about(struct store *store, struct store_about *ret_about, struct fed_err *err)
+{
+    *ret_about = (struct store_about){0};
+    return store->ops->about == NULL ? 0 : store->ops->about(store, ret_about, err);
 }

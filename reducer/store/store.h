@@ -19,6 +19,7 @@
 #ifndef REDUCER_STORE_STORE_H
 #define REDUCER_STORE_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -89,6 +90,12 @@ struct store_query {
 
 struct store;
 
+/* What a server says of itself. */
+struct store_about {
+    char version[64];      /* "": it says none */
+    uint64_t clock_utc_ms; /* 0: it says none */
+};
+
 /* What a back end supplies; each member has the contract of the store_*() function of its name. */
 struct store_ops {
     const char *name;
@@ -96,6 +103,14 @@ struct store_ops {
                   enum store_collection in,
                   json_t *document,
                   struct fed_err *err);
+    /* May be NULL: one after the other by insert(). Of the outcomes those that are not 0 are
+     * settled already. */
+    int (*insert_many)(struct store *self,
+                       enum store_collection in,
+                       json_t *const *documents,
+                       size_t n,
+                       int *outcomes,
+                       struct fed_err *err);
     int (*replace)(struct store *self,
                    enum store_collection in,
                    uint64_t version,
@@ -122,6 +137,8 @@ struct store_ops {
                   const char *key,
                   struct fed_err *err);
     void (*close)(struct store *self);
+    /* NULL: nothing to say */
+    int (*about)(struct store *self, struct store_about *ret_about, struct fed_err *err);
 };
 
 /* Told of every write that has worked, on the thread that wrote; `document` (borrowed, not
@@ -133,6 +150,7 @@ struct store_watcher {
 
 struct store {
     const struct store_ops *ops;
+    atomic_uint_fast64_t n_writes[STORE_COLLECTION_MAX];
     struct store_watcher watcher; /* on_write NULL: none */
 };
 
@@ -158,12 +176,26 @@ struct store *store_close(struct store *store); /* accepts NULL */
 /* Before other threads use the store. */
 void store_watch(struct store *store, const struct store_watcher *watcher);
 
+/* Grows with every write to the collection through this handle, once it is done. */
+uint64_t store_count_writes(struct store *store, enum store_collection in);
+
 const char *store_collection_name(enum store_collection in); /* "sessions" */
 const char *store_collection_key(enum store_collection in);  /* "session_id" */
 
 /* Returns 0 or STORE_EXISTS. */
 FED_NODISCARD int
 store_insert(struct store *store, enum store_collection in, json_t *document, struct fed_err *err);
+
+/* Insert n documents in this order, each by itself as store_insert() does: outcomes[i] is what that
+ * would have returned (0, STORE_EXISTS, or an error code below 0 of a document that cannot be
+ * stored). Cheaper than n calls: for records. Returns 0, or < 0 when the store has failed: some may
+ * be stored then, and the outcomes say nothing. */
+FED_NODISCARD int store_insert_many(struct store *store,
+                                    enum store_collection in,
+                                    json_t *const *documents,
+                                    size_t n,
+                                    int *ret_outcomes,
+                                    struct fed_err *err);
 
 /* Write if the stored version is still `version`. Returns 0, STORE_NOT_FOUND, STORE_CONFLICT, or
  * STORE_EXISTS where another document holds its unique combination. */
@@ -204,5 +236,9 @@ FED_NODISCARD int store_find(struct store *store,
 /* Returns 0 or STORE_NOT_FOUND. */
 FED_NODISCARD int
 store_remove(struct store *store, enum store_collection in, const char *key, struct fed_err *err);
+
+/* A back end without a server says nothing: an empty version, no clock. */
+FED_NODISCARD int
+store_about(struct store *store, struct store_about *ret_about, struct fed_err *err);
 
 #endif /* REDUCER_STORE_STORE_H */

@@ -233,8 +233,17 @@ static void mem_close(struct store *store)
     free(mem);
 }
 
-static const struct store_ops mem_ops = {"mem",   mem_insert, mem_replace, mem_put,  mem_restore,
-                                         mem_get, mem_find,   mem_remove,  mem_close};
+static const struct store_ops mem_ops = {
+    .name = "mem",
+    .insert = mem_insert,
+    .replace = mem_replace,
+    .put = mem_put,
+    .restore = mem_restore,
+    .get = mem_get,
+    .find = mem_find,
+    .remove = mem_remove,
+    .close = mem_close,
+};
 
 int store_mem_open(struct store **ret_store, struct fed_err *err)
 {

@@ -21,17 +21,6 @@
 #include "common/base/unconst.h"
 #include "reducer/store/store_mongo_inside.h"
 
-/* A write, in the step's argument. */
-struct write {
-    const char *key;
-    const char *token;
-    const struct mongo_row *row;
-    uint64_t version;      /* replace: the one that is expected */
-    int64_t committed_ms;  /* insert; 0: now */
-    int64_t updated_ms;    /* 0: now */
-    int64_t first_version; /* insert */
-};
-
 /* -- writes whose outcome is unknown ------------------------------------------------------------
  */
 
@@ -41,12 +30,11 @@ static void make_token(struct store_mongo *self, char ret_token[MONGO_TOKEN_SIZE
                    (unsigned long long)atomic_fetch_add(&self->n_tokens, 1));
 }
 
-/* The token of this write where it has been tried before, else a new one. */
-static void take_token(struct store_mongo *self,
-                       enum store_collection in,
-                       const char *key,
-                       uint64_t hash,
-                       char ret_token[MONGO_TOKEN_SIZE])
+void mongo_take_token(struct store_mongo *self,
+                      enum store_collection in,
+                      const char *key,
+                      uint64_t hash,
+                      char ret_token[MONGO_TOKEN_SIZE])
 {
     bool is_found = false;
 
@@ -69,8 +57,9 @@ static void take_token(struct store_mongo *self,
 
 /* Of more than MONGO_UNSURE_MAX the oldest is forgotten: its repetition finds itself there first.
  */
-static void
-keep_token(struct store_mongo *self, enum store_collection in, const struct write *write)
+void mongo_keep_token(struct store_mongo *self,
+                      enum store_collection in,
+                      const struct mongo_write *write)
 {
     struct mongo_unsure *unsure;
 
@@ -106,7 +95,8 @@ static int step_get(struct mongo_call *call, struct fed_err *err)
 }
 
 /* Does the document under `key` carry the token? 0: yes; STORE_EXISTS: no; STORE_NOT_FOUND. */
-static int look_token(const struct mongo_call *call, const struct write *write, struct fed_err *err)
+static int
+look_token(const struct mongo_call *call, const struct mongo_write *write, struct fed_err *err)
 {
     bson_t *filter = BCON_NEW("_id", BCON_UTF8(write->key));
     bson_t *options = BCON_NEW("projection", "{", "w", BCON_INT32(1), "}");
@@ -126,7 +116,7 @@ static int look_token(const struct mongo_call *call, const struct write *write, 
 
 /* Does another document hold the unique combination? STORE_EXISTS or STORE_NOT_FOUND. */
 static int
-look_unique(const struct mongo_call *call, const struct write *write, struct fed_err *err)
+look_unique(const struct mongo_call *call, const struct mongo_write *write, struct fed_err *err)
 {
     bson_t *filter;
     bson_t found = BSON_INITIALIZER;
@@ -159,26 +149,30 @@ take_next(struct mongo_call *call, unsigned attempt, const bson_error_t *error, 
                                         : mongo_fail(call, error, err);
 }
 
+void mongo_encode_insert(const struct mongo_write *write, int64_t seq, bson_t *ret_row)
+{
+    (void)BSON_APPEND_UTF8(ret_row, "_id", write->key);
+    (void)BSON_APPEND_INT64(ret_row, "seq", seq);
+    (void)BSON_APPEND_INT64(ret_row, "version", write->first_version);
+    (void)BSON_APPEND_INT64(ret_row, "committed_at", now_unless(write->committed_ms));
+    (void)BSON_APPEND_INT64(ret_row, "updated_at", now_unless(write->updated_ms));
+    mongo_row_append(write->row, write->token, ret_row);
+}
+
 static bool try_insert(const struct mongo_call *call, int64_t seq, bson_error_t *error)
 {
-    const struct write *write = call->arg;
     bson_t row = BSON_INITIALIZER;
     bool is_done;
 
-    (void)BSON_APPEND_UTF8(&row, "_id", write->key);
-    (void)BSON_APPEND_INT64(&row, "seq", seq);
-    (void)BSON_APPEND_INT64(&row, "version", write->first_version);
-    (void)BSON_APPEND_INT64(&row, "committed_at", now_unless(write->committed_ms));
-    (void)BSON_APPEND_INT64(&row, "updated_at", now_unless(write->updated_ms));
-    mongo_row_append(write->row, write->token, &row);
+    mongo_encode_insert(call->arg, seq, &row);
     is_done = mongoc_collection_insert_one(call->collection, &row, NULL, NULL, error);
     bson_destroy(&row);
     return is_done;
 }
 
-static int step_insert(struct mongo_call *call, struct fed_err *err)
+int mongo_step_insert(struct mongo_call *call, struct fed_err *err)
 {
-    const struct write *write = call->arg;
+    const struct mongo_write *write = call->arg;
     int64_t seq = 0;
 
     for (unsigned i = 0;; i++) {
@@ -208,7 +202,7 @@ static int step_insert(struct mongo_call *call, struct fed_err *err)
 }
 
 /* {$set: {…}, $inc: {version: 1}}, and with a seq what an insert adds. */
-static bson_t *encode_update(const struct write *write, int64_t seq)
+static bson_t *encode_update(const struct mongo_write *write, int64_t seq)
 {
     bson_t *update = bson_new();
     bson_t part;
@@ -246,7 +240,7 @@ static int look_conflict(const struct mongo_call *call, struct fed_err *err)
 
 static int step_replace(struct mongo_call *call, struct fed_err *err)
 {
-    const struct write *write = call->arg;
+    const struct mongo_write *write = call->arg;
     bson_t *filter =
         BCON_NEW("_id", BCON_UTF8(write->key), "version", BCON_INT64((int64_t)write->version));
     bson_t *update = encode_update(write, 0);
@@ -271,7 +265,7 @@ static int step_replace(struct mongo_call *call, struct fed_err *err)
 static bool
 try_put(const struct mongo_call *call, int64_t seq, bool *ret_is_new, bson_error_t *error)
 {
-    const struct write *write = call->arg;
+    const struct mongo_write *write = call->arg;
     bson_t *filter = BCON_NEW("_id", BCON_UTF8(write->key));
     bson_t *options = BCON_NEW("upsert", BCON_BOOL(true));
     bson_t *update = encode_update(write, seq);
@@ -344,7 +338,7 @@ static int step_remove(struct mongo_call *call, struct fed_err *err)
 static int run_write(struct mongo_call *call, const json_t *document, struct fed_err *err)
 {
     pthread_mutex_t *lock;
-    struct write *write = call->arg;
+    struct mongo_write *write = call->arg;
     struct mongo_row row;
     char token[MONGO_TOKEN_SIZE];
     int rc = mongo_row_init(&row, call->in, document, err);
@@ -355,8 +349,8 @@ static int run_write(struct mongo_call *call, const json_t *document, struct fed
     write->key = store_document_key(call->in, document);
     write->row = &row;
     write->token = token;
-    take_token(call->self, call->in, write->key, row.hash, token);
-    if (call->step == step_insert) {
+    mongo_take_token(call->self, call->in, write->key, row.hash, token);
+    if (call->step == mongo_step_insert) {
         rc = mongo_run(call, err);
     } else {
         lock = &call->self->keys[mongo_hash(write->key) % MONGO_KEYS];
@@ -365,7 +359,7 @@ static int run_write(struct mongo_call *call, const json_t *document, struct fed
         (void)pthread_mutex_unlock(lock);
     }
     if (rc == -FED_E_UNAVAILABLE) {
-        keep_token(call->self, call->in, write);
+        mongo_keep_token(call->self, call->in, write);
     }
     mongo_row_deinit(&row);
     return rc;
@@ -374,11 +368,11 @@ static int run_write(struct mongo_call *call, const json_t *document, struct fed
 static int
 mongo_insert(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
-    struct write write = {.first_version = 1};
+    struct mongo_write write = {.first_version = 1};
     struct mongo_call call = {.self = mongo_self(store),
                               .in = in,
                               .what = "insert into",
-                              .step = step_insert,
+                              .step = mongo_step_insert,
                               .arg = &write};
 
     return run_write(&call, document, err);
@@ -387,7 +381,7 @@ mongo_insert(struct store *store, enum store_collection in, json_t *document, st
 static int
 mongo_restore(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
-    struct write write = {
+    struct mongo_write write = {
         .first_version = json_integer_value(json_object_get(document, "version")),
         .committed_ms = json_integer_value(json_object_get(document, "committed_at")),
         .updated_ms = json_integer_value(json_object_get(document, "updated_at")),
@@ -395,7 +389,7 @@ mongo_restore(struct store *store, enum store_collection in, json_t *document, s
     struct mongo_call call = {.self = mongo_self(store),
                               .in = in,
                               .what = "restore into",
-                              .step = step_insert,
+                              .step = mongo_step_insert,
                               .arg = &write};
 
     return run_write(&call, document, err);
@@ -407,7 +401,7 @@ static int mongo_replace(struct store *store,
                          json_t *document,
                          struct fed_err *err)
 {
-    struct write write = {.version = version};
+    struct mongo_write write = {.version = version};
     struct mongo_call call = {.self = mongo_self(store),
                               .in = in,
                               .what = "replace in",
@@ -420,7 +414,7 @@ static int mongo_replace(struct store *store,
 static int
 mongo_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
-    struct write write = {0};
+    struct mongo_write write = {0};
     struct mongo_call call = {
         .self = mongo_self(store), .in = in, .what = "put into", .step = step_put, .arg = &write};
 
@@ -478,9 +472,19 @@ static void mongo_close(struct store *store)
     free(self);
 }
 
-static const struct store_ops mongo_ops = {"mongodb",  mongo_insert,  mongo_replace,
-                                           mongo_put,  mongo_restore, mongo_get,
-                                           mongo_find, mongo_remove,  mongo_close};
+static const struct store_ops mongo_ops = {
+    .name = "mongodb",
+    .insert = mongo_insert,
+    .insert_many = mongo_insert_many,
+    .replace = mongo_replace,
+    .put = mongo_put,
+    .restore = mongo_restore,
+    .get = mongo_get,
+    .find = mongo_find,
+    .remove = mongo_remove,
+    .close = mongo_close,
+    .about = mongo_about,
+};
 
 /* libmongoc is set up once a process; what it has to say comes with its errors. */
 static void init_library(void)

@@ -1,6 +1,7 @@
 /* The MongoDB back end's parts: what its files share. Nobody else includes this.
  *
  *   store_mongo.c       the operations on one document
+ *   store_mongo_many.c  many inserts at a time
  *   store_mongo_find.c  queries
  *   store_mongo_row.c   a document as BSON, and back
  *   store_mongo_link.c  the pool of connections: calls, their repetition, errors, indexes
@@ -19,8 +20,8 @@
 
 #define MONGO_DATABASE    "confed" /* where the URI's path names none */
 #define MONGO_TOKEN_SIZE  64U
-#define MONGO_UNSURE_MAX  64U /* writes whose outcome is unknown, kept until they are repeated */
-#define MONGO_ATTEMPTS    16U /* numbers tried where other writers take them */
+#define MONGO_UNSURE_MAX  256U /* writes whose outcome is unknown, kept until they are repeated */
+#define MONGO_ATTEMPTS    16U  /* numbers tried where other writers take them */
 #define MONGO_KEYS        64U
 #define MONGO_TEXT_MAX    256U /* bytes of a text the server can look for */
 #define MONGO_BLANKED_MAX 512U /* bytes of a URI in messages */
@@ -71,6 +72,42 @@ static inline struct store_mongo *mongo_self(struct store *store)
 {
     return (struct store_mongo *)(void *)store;
 }
+
+struct mongo_row;
+
+/* A write, in a step's argument. */
+struct mongo_write {
+    const char *key;
+    const char *token;
+    const struct mongo_row *row;
+    uint64_t version;      /* replace: the one that is expected */
+    int64_t committed_ms;  /* insert; 0: now */
+    int64_t updated_ms;    /* 0: now */
+    int64_t first_version; /* insert */
+};
+
+/* -- store_mongo.c */
+
+/* The token of this write where it has been tried before, else a new one. */
+void mongo_take_token(struct store_mongo *self,
+                      enum store_collection in,
+                      const char *key,
+                      uint64_t hash,
+                      char ret_token[MONGO_TOKEN_SIZE]);
+void mongo_keep_token(struct store_mongo *self,
+                      enum store_collection in,
+                      const struct mongo_write *write);
+/* The row of an insert as number `seq`. */
+void mongo_encode_insert(const struct mongo_write *write, int64_t seq, bson_t *ret_row);
+int mongo_step_insert(struct mongo_call *call, struct fed_err *err); /* call->arg: the write */
+
+/* -- store_mongo_many.c */
+int mongo_insert_many(struct store *store,
+                      enum store_collection in,
+                      json_t *const *documents,
+                      size_t n,
+                      int *outcomes,
+                      struct fed_err *err);
 
 /* -- store_mongo_uri.c */
 
@@ -131,5 +168,8 @@ int mongo_find_one(const struct mongo_call *call,
                    const bson_t *options,
                    bson_t *ret_found,
                    struct fed_err *err);
+
+/* -- store_mongo_about.c: store_ops' member of this name */
+int mongo_about(struct store *store, struct store_about *ret_about, struct fed_err *err);
 
 #endif /* REDUCER_STORE_STORE_MONGO_INSIDE_H */

@@ -15,7 +15,7 @@
 
 #define RETRY_MS    4000U /* a call that has failed sooner is tried once more */
 #define WTIMEOUT_MS 5000
-#define PRUNE_PART  32 /* a capped collection grows by this part between two prunings */
+#define PRUNE_PART  16 /* a capped collection grows by this part between two prunings */
 
 /* Codes of the server: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
  */
@@ -310,8 +310,8 @@ void mongo_prune(struct mongo_call *call, int64_t seq)
     bool is_due;
     bson_t *filter;
 
-    if (documents_max == 0) {
-        return;
+    if (documents_max == 0 || seq <= (int64_t)documents_max) {
+        return; /* nothing is as old */
     }
     (void)pthread_mutex_lock(&self->lock);
     is_due = ++self->n_inserts[call->in] > documents_max / PRUNE_PART;

@@ -225,6 +225,39 @@ sqlite_insert(struct store *store, enum store_collection in, json_t *document, s
     return rc;
 }
 
+/* One transaction, for its one flush: what a call has not returned may be lost. */
+static int sqlite_insert_many(struct store *store,
+                              enum store_collection in,
+                              json_t *const *documents,
+                              size_t n,
+                              int *outcomes,
+                              struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    const struct stamp none = {0};
+    int step;
+    int rc = 0;
+
+    (void)pthread_mutex_lock(&self->lock);
+    step = sqlite3_exec(self->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    rc = step == SQLITE_OK ? 0 : fail(self, step, "write", err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (outcomes[i] == 0) {
+            outcomes[i] = write_locked(self, in, &none, documents[i], err);
+            rc = outcomes[i] >= 0 || outcomes[i] == -FED_E_LIMIT ? 0 : outcomes[i];
+        }
+    }
+    if (rc == 0) {
+        step = sqlite3_exec(self->db, "COMMIT", NULL, NULL, NULL);
+        rc = step == SQLITE_OK ? 0 : fail(self, step, "write", err);
+    }
+    if (rc < 0) {
+        (void)sqlite3_exec(self->db, "ROLLBACK", NULL, NULL, NULL); /* also where none is open */
+    }
+    (void)pthread_mutex_unlock(&self->lock);
+    return rc;
+}
+
 static int
 sqlite_restore(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
@@ -301,10 +334,17 @@ static int sqlite_get(struct store *store,
     return rc;
 }
 
-/* All rows of a statement that match the query, appended to `documents`. */
+/* The matches of a statement's rows that are wanted: the others are only counted. */
+struct window {
+    size_t skip;
+    size_t limit; /* SIZE_MAX: all */
+    size_t n_matches;
+};
+
 static int collect_locked(struct store_sqlite *self,
                           sqlite3_stmt *statement,
                           const struct store_query *query,
+                          struct window *window,
                           json_t *documents,
                           struct fed_err *err)
 {
@@ -315,7 +355,10 @@ static int collect_locked(struct store_sqlite *self,
         json_t *document = NULL;
         rc = parse_body(statement, &document, err);
         if (rc == 0 && store_query_matches(query, document)) {
-            (void)json_array_append(documents, document);
+            const size_t place = window->n_matches++;
+            if (place >= window->skip && place - window->skip < window->limit) {
+                (void)json_array_append(documents, document);
+            }
         }
         json_decref(document);
         step = rc == 0 ? sqlite3_step(statement) : SQLITE_DONE;
@@ -334,7 +377,8 @@ static int count_locked(struct store_sqlite *self, enum store_collection in, siz
     return 0;
 }
 
-/* In order of insertion, or against it, the database pages; every other query is done here. */
+/* In order of insertion, or against it, the database pages what has no filters, and of what has
+ * some no more is kept than is wanted; in another order all matches are sorted here. */
 static int sqlite_find(struct store *store,
                        enum store_collection in,
                        const struct store_query *query,
@@ -343,26 +387,30 @@ static int sqlite_find(struct store *store,
                        struct fed_err *err)
 {
     struct store_sqlite *self = self_of(store);
-    const bool is_plain = query->n_filters == 0 && store_query_is_by_insertion(query);
+    const bool is_in_order = store_query_is_by_insertion(query);
+    const bool is_plain = is_in_order && query->n_filters == 0;
+    struct window window = {.limit = SIZE_MAX};
     json_t *documents = json_array();
     sqlite3_stmt *statement;
-    size_t n = 0;
     int rc;
 
+    if (is_in_order && !is_plain) {
+        window.skip = query->skip;
+        window.limit = query->limit == 0 ? SIZE_MAX : query->limit;
+    }
     (void)pthread_mutex_lock(&self->lock);
-    statement = begin_locked(self, is_plain && !query->is_ascending ? STATEMENT_PAGE_DOWN
-                                                                    : STATEMENT_PAGE_UP);
+    statement = begin_locked(self, is_in_order && !query->is_ascending ? STATEMENT_PAGE_DOWN
+                                                                       : STATEMENT_PAGE_UP);
     bind_text(statement, 1, store_collections[in].name);
     (void)sqlite3_bind_int64(statement, 2,
                              is_plain && query->limit > 0 ? (sqlite3_int64)query->limit : -1);
     (void)sqlite3_bind_int64(statement, 3, is_plain ? (sqlite3_int64)query->skip : 0);
-    rc = collect_locked(self, statement, query, documents, err);
+    rc = collect_locked(self, statement, query, &window, documents, err);
     if (rc == 0 && is_plain) {
-        rc = count_locked(self, in, &n);
+        rc = count_locked(self, in, &window.n_matches);
     }
     (void)pthread_mutex_unlock(&self->lock);
-    if (rc == 0 && !is_plain) {
-        n = json_array_size(documents);
+    if (rc == 0 && !is_in_order) {
         documents = store_query_arrange(query, documents);
         rc = documents == NULL ? fed_err_set(err, FED_E_NOMEM, "query") : 0;
     }
@@ -372,7 +420,7 @@ static int sqlite_find(struct store *store,
     }
     *ret_documents = documents;
     if (ret_n_matches != NULL) {
-        *ret_n_matches = n;
+        *ret_n_matches = window.n_matches;
     }
     return 0;
 }
@@ -414,9 +462,18 @@ static void sqlite_close(struct store *store)
     free(self);
 }
 
-static const struct store_ops sqlite_ops = {"sqlite",    sqlite_insert,  sqlite_replace,
-                                            sqlite_put,  sqlite_restore, sqlite_get,
-                                            sqlite_find, sqlite_remove,  sqlite_close};
+static const struct store_ops sqlite_ops = {
+    .name = "sqlite",
+    .insert = sqlite_insert,
+    .insert_many = sqlite_insert_many,
+    .replace = sqlite_replace,
+    .put = sqlite_put,
+    .restore = sqlite_restore,
+    .get = sqlite_get,
+    .find = sqlite_find,
+    .remove = sqlite_remove,
+    .close = sqlite_close,
+};
 
 /* The lock lives as long as the descriptor, so it goes with the process, however that ends. */
 static int take_lock(struct store_sqlite *self, const char *path, struct fed_err *err)

@@ -8,6 +8,7 @@
 #include "common/model/checksum.h"
 
 static blob_url_fn url_of;
+static const struct blob_options *options_of;
 
 struct fixture {
     struct test_folder folder;
@@ -24,7 +25,7 @@ static int set_up(void **state)
     *state = &f;
     test_folder_make(&f.folder);
     url_of(&f.folder, url);
-    return blob_open(url, &f.store, &f.err);
+    return blob_open_with(url, options_of, &f.store, &f.err);
 }
 
 static int tear_down(void **state)
@@ -327,7 +328,7 @@ static void test_unknown_kinds_are_named(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-int blob_contract_run(const char *name, blob_url_fn url)
+int blob_contract_run(const char *name, blob_url_fn url, const struct blob_options *options)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_put_then_read),
@@ -343,5 +344,6 @@ int blob_contract_run(const char *name, blob_url_fn url)
     };
 
     url_of = url;
+    options_of = options;
     return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }

@@ -316,6 +316,50 @@ static void test_values_come_back(void **state)
                      STORE_NOT_FOUND);
 }
 
+/* Many at a time: each ends as by itself, in their order. */
+static void test_many_inserts(void **state)
+{
+    static const char *const texts[] = {
+        "{'validation_id':'1','session_id':'s','model_id':'m','_sender_key':'a'}",
+        "{'validation_id':'0','session_id':'s','model_id':'m','_sender_key':'b'}",
+        "{'validation_id':'1','session_id':'s','model_id':'m','_sender_key':'c'}", /* the key */
+        "{'session_id':'s'}",
+        "{'validation_id':'2','session_id':'s','model_id':'m','_sender_key':'b'}", /* the others */
+        "{'validation_id':'3','session_id':'s','model_id':'m','_sender_key':'d'}",
+        "{'validation_id':'big'}",
+    };
+    static const int wanted[] = {0, 0, STORE_EXISTS, -FED_E_INVALID, STORE_EXISTS, 0, -FED_E_LIMIT};
+    static const int again[] = {STORE_EXISTS, STORE_EXISTS, STORE_EXISTS, -FED_E_INVALID,
+                                STORE_EXISTS, STORE_EXISTS, -FED_E_LIMIT};
+    const struct store_query all = {.is_ascending = true};
+    struct fixture *f = *state;
+    json_t *documents[7];
+    int outcomes[7];
+    char *text = malloc(STORE_DOCUMENT_MAX + 2);
+
+    assert_non_null(text);
+    memset(text, 'x', STORE_DOCUMENT_MAX + 1);
+    text[STORE_DOCUMENT_MAX + 1] = '\0';
+    for (size_t i = 0; i < 7; i++) {
+        documents[i] = parse(texts[i]);
+    }
+    (void)json_object_set_new(documents[6], "text", json_string(text));
+    free(text);
+    assert_int_equal(
+        store_insert_many(f->store, STORE_VALIDATIONS, documents, 7, outcomes, &f->err), 0);
+    assert_memory_equal(outcomes, wanted, sizeof(wanted));
+    assert_string_equal(find(f, STORE_VALIDATIONS, &all), "1 0 3 /3");
+    assert_int_equal(get_number(f, STORE_VALIDATIONS, "3", "version"), 1);
+    assert_int_equal(
+        store_insert_many(f->store, STORE_VALIDATIONS, documents, 7, outcomes, &f->err), 0);
+    assert_memory_equal(outcomes, again, sizeof(again));
+    assert_int_equal(
+        store_insert_many(f->store, STORE_VALIDATIONS, documents, 0, outcomes, &f->err), 0);
+    for (size_t i = 0; i < 7; i++) {
+        json_decref(documents[i]);
+    }
+}
+
 static int restore(struct fixture *f, enum store_collection in, const char *text)
 {
     json_t *document = parse(text);
@@ -677,6 +721,7 @@ int store_contract_run(const char *name, store_url_fn url)
         TEST(test_documents_that_are_refused),
         TEST(test_what_is_given_and_returned_is_apart),
         TEST(test_values_come_back),
+        TEST(test_many_inserts),
         TEST(test_restore_keeps_every_bit),
         TEST(test_restore_wants_all_stamps),
         TEST(test_restore_goes_to_the_end),

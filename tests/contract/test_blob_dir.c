@@ -199,7 +199,7 @@ int main(void)
         cmocka_unit_test(test_a_full_disk_passes),
         cmocka_unit_test(test_folders_that_cannot_be),
     };
-    const int n_failed = blob_contract_run("dir", url);
+    const int n_failed = blob_contract_run("dir", url, NULL);
 
     return n_failed + cmocka_run_group_tests(tests, NULL, NULL);
 }

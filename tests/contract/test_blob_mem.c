@@ -10,5 +10,5 @@ static void url(const struct test_folder *folder, char ret_url[FED_PATH_SIZE])
 
 int main(void)
 {
-    return blob_contract_run("mem", url);
+    return blob_contract_run("mem", url, NULL);
 }

@@ -375,6 +375,35 @@ static void test_a_write_called_again_ends_as_the_first(void **state)
     mongo_proxy_stop(proxy);
 }
 
+/* Many at a time: what arrived the first time is told as stored by us, once. */
+static void test_many_inserts_called_again(void **state)
+{
+    struct mongo_proxy *proxy = mongo_proxy_start(server.port);
+    struct store *store = open_proxied(proxy);
+    json_t *documents[20];
+    int outcomes[20];
+
+    (void)state;
+    assert_int_equal(insert(store, "k-3", NULL), 0);
+    for (unsigned i = 0; i < 20; i++) {
+        documents[i] = json_pack("{s:o}", "client_id", json_sprintf("k-%u", i));
+    }
+    mongo_proxy_lose(proxy, "insert", 2);
+    assert_int_equal(store_insert_many(store, STORE_CLIENTS, documents, 20, outcomes, NULL),
+                     -FED_E_UNAVAILABLE);
+    for (unsigned turn = 0; turn < 2; turn++) {
+        assert_int_equal(store_insert_many(store, STORE_CLIENTS, documents, 20, outcomes, NULL), 0);
+        for (unsigned i = 0; i < 20; i++) {
+            assert_int_equal(outcomes[i], turn == 0 && i != 3 ? 0 : STORE_EXISTS);
+        }
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        json_decref(documents[i]);
+    }
+    (void)store_close(store);
+    mongo_proxy_stop(proxy);
+}
+
 /* -- settings -----------------------------------------------------------------------------------
  */
 
@@ -463,6 +492,7 @@ int main(void)
     const struct CMUnitTest ours[] = {
         cmocka_unit_test(test_a_lost_answer_is_no_failure),
         cmocka_unit_test(test_a_write_called_again_ends_as_the_first),
+        cmocka_unit_test(test_many_inserts_called_again),
         cmocka_unit_test(test_a_killed_server_is_waited_for),
         cmocka_unit_test(test_a_frozen_server_costs_bounded_time),
         cmocka_unit_test(test_callers_do_not_pile_up),

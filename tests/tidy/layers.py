@@ -33,12 +33,13 @@ RULES = [
     (r"(combiner)/aggregate/", PURE_BASE + ("common/base/file.h", "common/model/", "common/link/", "combiner/aggregate/")),
     (r"reducer/store/", BASE + ("common/conf/", "common/net/", "reducer/store/")),
     (r"reducer/blob/", BASE + ("common/conf/", "common/net/", "common/model/", "reducer/blob/")),
+    (r"reducer/dashboard/", BASE + ("reducer/dashboard/",)),
     (r"client/(train|data)/", BASE + ("common/conf/", "common/net/", "common/model/", "client/train/", "client/data/")),
     (
         r"reducer/(rest|rpc)/",
         BASE
         + ("common/sync/", "common/rpc/", "common/model/", "common/link/", "common/net/", "reducer/core/")
-        + ("reducer/store/store.h", "reducer/blob/blob.h", r"reducer\1"),
+        + ("reducer/store/store.h", "reducer/blob/blob.h", "reducer/dashboard/dashboard.h", r"reducer\1"),
     ),
     (r"reducer/cli/", BASE + ("common/conf/", "common/net/", "common/model/", "reducer/cli/")),
     (r"(reducer|combiner|client)/", ("common/", r"\1")),
@@ -55,7 +56,8 @@ DOORS = [
     (r"microhttpd\.h", r"(reducer/rest/|tests/)"),
     (r"jansson\.h", r"(reducer/(store|rest|rpc|cli)/|reducer/[^/]*$|%s)" % EDGE[1:-1]),
     (r"yaml\.h", r"(common/conf/|tests/)"),
-    (r"openssl/", r"(common/model/checksum\.c|common/rpc/|tests/)"),
+    (r"openssl/", r"(common/model/checksum\.c|common/rpc/|reducer/blob/sigv4\.c|tests/)"),
+    (r"expat\.h", r"(reducer/blob/s3_xml\.c|tests/)"),
     (r"libdeflate\.h", r"(common/model/|tests/)"),
     (r"zlib\.h", r"(common/model/|client/data/|tests/)"),
     (r"archive(_entry)?\.h", r"(client/train/|tests/)"),

@@ -179,6 +179,21 @@ class Compose(unittest.TestCase):
         fed = self.federation()
         fed.wait_clients(2)
         self.assertIn("2 online of 2", fed.cli("status"))
+        # The CLI is in the reducer's image, and all is well there.
+        found = json.loads(self.all.run("exec", "-T", "reducer", "confed", "--json", "doctor"))
+        self.assertFalse([check for check in found if check["status"] == "failed"], found)
+        kinds = " ".join(check["text"] for check in found if check["name"] in ("store", "blobs"))
+        self.assertRegex(kinds, "mongodb [0-9].*s3: ")
+        # Where it does not run, its settings are checked, and a backup is one command.
+        self.all.run("stop", "reducer")
+        folder = self.enterContext(tempfile.TemporaryDirectory(prefix="confed-backup-"))
+        os.chmod(folder, 0o777)
+        settings = ["--config", "/etc/confed/reducer.yaml"]
+        self.assertIn("blobs     s3", self.all.run("run", "--rm", "-T", "reducer", "--check",
+                                                   *settings))
+        self.all.run("run", "--rm", "-T", "-v", f"{folder}:/backup", "--entrypoint", "confed",
+                     "reducer", "backup", *settings, "/backup")
+        self.assertTrue((pathlib.Path(folder) / "confed.db").exists())
 
 
 if __name__ == "__main__":

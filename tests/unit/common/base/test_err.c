@@ -56,6 +56,7 @@ static void test_the_table(void **state)
     (void)state;
     assert_int_equal(FED_E_NOMEM, 1);
     assert_int_equal(FED_E_UNSUPPORTED, 12);
+    assert_int_equal(FED_E_DENIED, 13);
     assert_string_equal(fed_code_text(FED_OK), "ok");
     assert_int_equal(fed_code_http(FED_E_INVALID), 400);
     assert_int_equal(fed_code_grpc(FED_E_UNAVAILABLE), 14);

@@ -36,6 +36,33 @@ static void test_a_plan_waits_for_enough_clients(void **state)
               "L2 plan 2/1 from m0, 60 s: cay\n");
 }
 
+static void test_a_full_disk_stops_planning(void **state)
+{
+    struct fixture *f = *state;
+    char text[256];
+
+    hello(f, 1, "c1", "ann bob");
+    federation_space(f->federation, true, f->now_ms);
+    start(f, 1);
+    loaded(f, "m0");
+    done(f);
+    pass_over(f);
+    federation_format_wait(f->federation, f->now_ms, text, sizeof(text));
+    assert_non_null(strstr(text, "disk space"));
+    tick(f, f->now_ms + 600 * SECOND); /* no deadline runs: nobody could have answered */
+    expect(f, "");
+    federation_space(f->federation, true, f->now_ms);
+    federation_space(f->federation, false, f->now_ms);
+    expect(f, "reset\n"
+              "store round 1 planned c1:1\n");
+    done(f);
+    expect(f, "L1 plan 1/1 from m0, 60 s: ann bob\n");
+    federation_space(f->federation, true, f->now_ms); /* the open round goes on */
+    admitted(f, 1, "1/1", "ann");
+    admitted(f, 1, "1/1", "bob");
+    expect(f, "L1 close 1/1\n");
+}
+
 static void test_nobody_in_time(void **state)
 {
     struct fixture *f = *state;
@@ -232,7 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_plan_waits_for_enough_clients),
-        TEST(test_nobody_in_time),
+        TEST(test_a_full_disk_stops_planning), TEST(test_nobody_in_time),
         TEST(test_after_a_lost_combiner_its_clients_are_waited_for),
         TEST(test_a_draw_does_not_depend_on_the_combiners),
         TEST(test_only_named_clients_are_asked),

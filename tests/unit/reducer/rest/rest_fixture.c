@@ -219,6 +219,7 @@ int fixture_set_up(void **state)
     fixture->seq = 1;
     fixture->has_combiner = true;
     fixture->host.submit = submit;
+    fixture->host.counters = &fixture->counters;
     assert_int_equal(store_open("mem:", &fixture->host.store, NULL), 0);
     assert_int_equal(blob_open("mem:", &fixture->host.blobs, NULL), 0);
     assert_int_equal(feed_new(&fixture->host.feed, NULL), 0);

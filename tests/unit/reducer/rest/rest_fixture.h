@@ -15,12 +15,14 @@
 #include "common/base/view.h"
 #include "common/sync/loop.h"
 #include "reducer/blob/blob.h"
+#include "reducer/rest/counters.h"
 #include "reducer/rest/host.h"
 #include "reducer/rest/rest_server.h"
 #include "reducer/store/store.h"
 
 struct fixture {
     struct host host;
+    struct counters counters;
     struct rest_server *server;
     char base[64]; /* "http://127.0.0.1:PORT" */
     struct fed_loop *loop;
