@@ -166,8 +166,7 @@ static void folded(void *arg, const char *round_id, uint64_t plan_seq, const cha
     combiner_act(combiner);
 }
 
-static void
-lost(void *arg, const char *round_id, const struct fed_entry *entries, size_t n_entries)
+static void lost(void *arg, const char *round_id, const struct fed_entry *entries, size_t n_entries)
 {
     struct combiner *combiner = arg;
 
