@@ -279,6 +279,7 @@ void client_tell(struct client *client, const struct agent_action *action)
     const struct agent_kept *kept = agent_get_kept(client->agent);
     const bool is_training = task->type == AGENT_TASK_TRAIN;
     FED_CLEANUP(free_text_p) char *data = NULL;
+    FED_CLEANUP(free_text_p) char *meta = NULL;
     char text[FED_ID_SIZE + 96];
     enum link_level level = LINK_AUDIT;
 
@@ -305,8 +306,11 @@ void client_tell(struct client *client, const struct agent_action *action)
         (void)snprintf(text, sizeof(text), "%s failed for model_id %s",
                        is_training ? "Training" : "Validation", task->model_id);
     }
-    data = agent_json_about(
-        task, action->tell == AGENT_TELL_COMPLETED && is_training && kept != NULL ? kept->update_id
-                                                                                  : NULL);
+    if (action->tell == AGENT_TELL_COMPLETED && is_training && kept != NULL) {
+        meta = agent_json_meta(kept, &client->times, NULL); /* the reducer's plots read the times */
+        data = agent_json_about(task, kept->update_id, meta);
+    } else {
+        data = agent_json_about(task, NULL, NULL);
+    }
     link_send_status(client->link, task, level, text, data == NULL ? "" : data);
 }

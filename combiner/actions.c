@@ -73,7 +73,7 @@ static void put_partial(struct combiner *combiner, const struct collector_action
 {
     struct delivery *delivery = calloc(1, sizeof(*delivery));
     char path[FED_PATH_SIZE];
-    const struct handover_config config = {
+    struct handover_config config = {
         .loop = combiner->loop,
         .workers = combiner->workers,
         .channel = combiner->bulk,
@@ -85,6 +85,7 @@ static void put_partial(struct combiner *combiner, const struct collector_action
     };
     struct fed_err err = {0};
 
+    ledger_get_times(combiner->ledger, action->round_id, &config.load_us, &config.sum_us);
     cancel_round(combiner, action->round_id); /* of an older plan */
     if (delivery == NULL) {
         return; /* the reducer says Close again, or goes on without us */
@@ -162,6 +163,16 @@ static void folded(void *arg, const char *round_id, uint64_t plan_seq, const cha
     struct combiner *combiner = arg;
 
     collector_folded(combiner->collector, round_id, plan_seq, client_id, now_ms(combiner));
+    combiner_act(combiner);
+}
+
+static void lost(void *arg, const char *round_id, const struct fed_entry *entries, size_t n_entries)
+{
+    struct combiner *combiner = arg;
+
+    fed_log(FED_LOG_WARNING, "round", "checkpoint_lost", "round=%s updates=%zu", round_id,
+            n_entries);
+    collector_lost(combiner->collector, round_id, entries, n_entries, now_ms(combiner));
     combiner_act(combiner);
 }
 
@@ -401,6 +412,6 @@ void combiner_act(void *arg)
 const struct front_ops combiner_front_ops = {combiner_act, find_model, uploaded, dropped,
                                              combiner_settled};
 const struct models_ops combiner_models_ops = {model_ready, model_lost, combiner_settled};
-const struct ledger_ops combiner_ledger_ops = {logged, folded, sealed, combiner_settled};
+const struct ledger_ops combiner_ledger_ops = {logged, folded, sealed, lost, combiner_settled};
 const struct checks_ops combiner_checks_ops = {judged, combiner_settled};
 const struct reducer_link_ops combiner_link_ops = {link_up, link_down, link_message};

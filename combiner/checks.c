@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "combiner/aggregate/checking.h"
+#include "common/base/clock.h"
 #include "common/base/list.h"
 #include "common/base/log.h"
 #include "common/base/strmap.h"
@@ -22,6 +23,7 @@ struct judgement {
     struct model *base; /* a reference */
     bool is_running;
     struct checking checking;
+    uint64_t took_us; /* reading and checking */
     int rc;
     struct fed_err err;
 };
@@ -99,6 +101,7 @@ static void do_judge(void *arg)
 {
     struct judgement *judgement = arg;
     const struct checks_config *config = &judgement->checks->config;
+    const uint64_t began_us = fed_clock_mono_us();
     char path[FED_PATH_SIZE];
 
     judgement->rc = spool_path_upload(config->spool, &judgement->upload, path, &judgement->err);
@@ -106,6 +109,7 @@ static void do_judge(void *arg)
                         ? judgement->rc
                         : checking_run(path, model_get_base(judgement->base), &config->limits,
                                        &judgement->checking, &judgement->err);
+    judgement->took_us = fed_clock_mono_us() - began_us;
 }
 
 static void look_at_claim(struct claim *claim);
@@ -124,6 +128,7 @@ static void after_judge(void *arg)
         job_ended(checks);
         return;
     }
+    staged->upload.check_us = judgement->took_us;
     if (staged->is_claimed) {
         while ((claim = fed_strmap_next(&checks->claims, &cursor, NULL)) != NULL &&
                claim->staged != staged) {

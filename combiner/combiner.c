@@ -46,7 +46,7 @@ static int open_spool(struct combiner *combiner, struct fed_err *err)
         .on_unsent = combiner_on_unsent,
         .arg = combiner,
     };
-    int rc = spool_open(settings->spool, &combiner->spool, err);
+    int rc = spool_open(settings->spool, settings_is_synced(settings), &combiner->spool, err);
 
     staging_init(&combiner->staging, &limits);
     combiner->is_staging = true;
@@ -66,7 +66,8 @@ static int make_parts(struct combiner *combiner, struct fed_err *err)
         .limits = limits,
         .seed = combiner->seed,
     };
-    const struct ledger_config ledger = {combiner->workers, combiner->spool, limits};
+    const struct ledger_config ledger = {combiner->workers, combiner->spool, limits,
+                                         settings->spool_bytes_max};
     const struct checks_config checks = {combiner->loop, combiner->workers, combiner->spool,
                                          &combiner->staging, limits};
     int rc = models_new(&models, &combiner_models_ops, combiner, &combiner->models, err);

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "combiner/aggregate/summing.h"
+#include "combiner/tally.h"
+#include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "common/base/list.h"
 #include "common/base/log.h"
@@ -17,8 +18,10 @@ struct round {
     struct fed_link link;
     char round_id[FED_ROUND_ID_SIZE];
     struct fed_strmap updates; /* client id → struct spool_update, owned */
+    uint64_t load_us;          /* reading and checking the updates that are logged */
+    uint64_t sum_us;           /* folding them, writing the partial sum */
     struct model *base;        /* a reference, from the first reset on */
-    struct summing *sum;       /* the sum lane's alone */
+    struct tally tally;        /* the sum lane's alone */
     uint64_t sum_seq;          /* plan_seq of the last reset */
     uint64_t generation;       /* of the sum: rises with each reset and rebuild */
     unsigned n_rebuilds;
@@ -26,9 +29,12 @@ struct round {
     char (*asked)[FED_ID_SIZE]; /* (n_asked,) clients to be in the sum, under sum_seq */
     size_t n_asked;
     size_t asked_room;
+    uint64_t file_bytes;     /* of the updates that are files, or are about to be */
+    struct fed_list waiting; /* of struct task: admissions for which there is no room */
     unsigned n_jobs;
     bool is_dropped; /* its folder goes, and then it */
     bool is_ending;  /* its sum is being freed, or is */
+    bool is_checkpointing;
 };
 
 struct ledger {
@@ -44,17 +50,20 @@ struct ledger {
 /* One thing asked for. */
 struct task {
     struct fed_job job;
+    struct fed_link link; /* LOG: in round.waiting */
     struct ledger *ledger;
     struct round *round;
     struct fed_plan plan;      /* STORE, RESET, SEAL; owned */
-    struct fed_entry *entries; /* SEAL; owned */
+    struct fed_entry *entries; /* SEAL, CHECKPOINT: who is in it; owned */
     size_t n_entries;
+    uint64_t file_bytes;        /* FOLD: of all that is folded; CHECKPOINT: that have gone */
     struct spool_update update; /* LOG, FOLD */
     struct spool_upload upload; /* LOG */
     uint64_t token;
     uint64_t plan_seq;
     uint64_t generation; /* FOLD: of an older one it says nothing */
     uint8_t sha256[FED_SHA256_SIZE];
+    uint64_t took_us; /* FOLD, SEAL */
     int rc;
     struct fed_err err;
 };
@@ -102,6 +111,8 @@ static struct round *have_round(struct ledger *ledger, const char *round_id)
         if (round != NULL) {
             memcpy(round->round_id, round_id, strlen(round_id) + 1);
             fed_strmap_init(&round->updates);
+            fed_list_init(&round->waiting);
+            tally_init(&round->tally, ledger->config.spool, &ledger->config.limits, round_id);
             fed_list_add(&ledger->rounds, &round->link);
         }
     }
@@ -118,6 +129,7 @@ static void free_round(struct round *round)
     }
     fed_strmap_deinit(&round->updates);
     fed_plan_deinit(&round->plan);
+    tally_clear(&round->tally);
     fed_link_remove(&round->link);
     model_unref(round->base);
     free(round->asked);
@@ -148,6 +160,7 @@ int ledger_recover(struct ledger *ledger, const struct spool_round *found, struc
 
     for (size_t i = 0; i < found->n_updates && rc == 0; i++) {
         rc = keep_update(round, &found->updates[i]);
+        round->file_bytes += found->updates[i].file.size_bytes; /* 0 of one in the checkpoint */
     }
     return rc < 0 ? fed_err_set(err, FED_E_NOMEM, "round %s", found->plan.round_id) : 0;
 }
@@ -178,6 +191,7 @@ task_submit(struct task *task, struct fed_lane *lane, fed_job_fn work, fed_event
 }
 
 static void look_over(struct ledger *ledger, struct round *round);
+static void release(struct ledger *ledger, struct round *round);
 
 static void task_free(struct task *task)
 {
@@ -189,6 +203,7 @@ static void task_free(struct task *task)
     free(task);
     ledger->n_jobs--;
     round->n_jobs--;
+    release(ledger, round);
     look_over(ledger, round);
     ledger->ops->settled(ledger->arg);
 }
@@ -249,6 +264,7 @@ static void after_log(void *arg)
     if (task->rc == 0 && keep_update(task->round, &task->update) < 0) {
         task->rc = -FED_E_NOMEM;
     }
+    task->round->file_bytes -= task->rc < 0 ? task->update.file.size_bytes : 0;
     ledger->ops->logged(ledger->arg, task->token, task->rc == 0);
     task_free(task);
 }
@@ -262,9 +278,31 @@ void ledger_log(struct ledger *ledger, const struct ledger_admission *admission)
         abort(); /* not even the answer could be kept: the client finds a combiner restarted */
     }
     task->token = admission->token;
+    round->load_us += admission->upload->check_us;
     task->upload = *admission->upload;
-    task->update = (struct spool_update){admission->entry, admission->upload->file};
-    task_submit(task, &ledger->files, do_log, after_log);
+    task->update =
+        (struct spool_update){.entry = admission->entry, .file = admission->upload->file};
+    fed_list_add(&round->waiting, &task->link);
+    release(ledger, round);
+}
+
+/* Is there room for one more file; or would waiting make none, because nothing is under way? */
+static bool has_room(const struct ledger *ledger, const struct round *round)
+{
+    return round->file_bytes <= ledger->config.spool_bytes_max || round->n_jobs == 0 ||
+           round->is_ending;
+}
+
+/* Let those go on that wait for room. */
+static void release(struct ledger *ledger, struct round *round)
+{
+    struct fed_link *link;
+
+    while (has_room(ledger, round) && (link = fed_list_take(&round->waiting)) != NULL) {
+        struct task *task = FED_CONTAINER_OF(link, struct task, link);
+        round->file_bytes += task->update.file.size_bytes;
+        task_submit(task, &ledger->files, do_log, after_log);
+    }
 }
 
 /* -- the sum lane ------------------------------------------------------------------------------ */
@@ -274,15 +312,54 @@ static void do_reset(void *arg)
     struct task *task = arg;
     struct round *round = task->round;
 
-    round->sum = summing_free(round->sum);
-    task->rc = summing_new(model_get_base(round->base), task->plan.scale_bits, task->plan.n_tensors,
-                           &round->sum, &task->err);
+    task->rc = tally_reset(&round->tally, &task->plan, model_get_base(round->base), &task->err);
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    return strcmp(((const struct fed_entry *)a)->client_id,
+                  ((const struct fed_entry *)b)->client_id);
+}
+
+/* Forget who was in the checkpoint. NULL: out of memory, and nobody has been forgotten. */
+static struct fed_entry *take_checkpointed(struct round *round, size_t *ret_n)
+{
+    struct fed_entry *entries = calloc(round->updates.n_items + 1, sizeof(*entries));
+    const struct spool_update *update;
+    size_t cursor = 0;
+    size_t n = 0;
+
+    while (entries != NULL && (update = fed_strmap_next(&round->updates, &cursor, NULL)) != NULL) {
+        if (update->is_checkpointed) {
+            entries[n++] = update->entry;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        free(fed_strmap_take(&round->updates, entries[i].client_id));
+    }
+    if (n > 1) {
+        qsort(entries, n, sizeof(*entries), compare_entries);
+    }
+    *ret_n = n;
+    return entries;
 }
 
 static void after_reset(void *arg)
 {
-    tell_failed(arg, "no_sum");
-    task_free(arg);
+    struct task *task = arg;
+    struct ledger *ledger = task->ledger;
+    struct round *round = task->round;
+
+    tell_failed(task, "no_sum");
+    if (task->rc > 0 && !round->is_dropped) { /* who was in a checkpoint is nowhere now */
+        size_t n = 0;
+        struct fed_entry *entries = take_checkpointed(round, &n);
+        if (n > 0 || task->rc == TALLY_VOID) {
+            ledger->ops->lost(ledger->arg, round->round_id, entries, n);
+        }
+        free(entries);
+    }
+    task_free(task);
 }
 
 static void submit_reset(struct ledger *ledger, struct round *round)
@@ -320,18 +397,11 @@ void ledger_reset(struct ledger *ledger, const struct fed_plan *plan, struct mod
 static void do_fold(void *arg)
 {
     struct task *task = arg;
-    struct round *round = task->round;
-    char path[FED_PATH_SIZE];
+    const uint64_t began_us = fed_clock_mono_us();
 
-    if (round->sum == NULL) {
-        task->rc = fed_err_set(&task->err, FED_E_INTERNAL, "there is no sum");
-        return;
-    }
-    task->rc = spool_path_update(task->ledger->config.spool, round->round_id,
-                                 task->update.file.serial, path, &task->err);
-    task->rc = task->rc < 0 ? task->rc
-                            : summing_fold(round->sum, path, &task->ledger->config.limits,
-                                           task->update.entry.examples, &task->err);
+    task->rc = tally_fold(&task->round->tally, &task->update, &task->err);
+    task->file_bytes = task->round->tally.file_bytes;
+    task->took_us = fed_clock_mono_us() - began_us;
 }
 
 static void submit_fold(struct ledger *ledger, struct round *round, const char *client_id);
@@ -353,17 +423,23 @@ static void rebuild(struct ledger *ledger, struct round *round)
     }
 }
 
+static void submit_checkpoint(struct ledger *ledger, struct round *round);
+
 static void after_fold(void *arg)
 {
     struct task *task = arg;
     struct ledger *ledger = task->ledger;
     struct round *round = task->round;
 
-    tell_failed(task, "not_folded");
-    if (!round->is_dropped && task->generation == round->generation) {
+    round->sum_us += task->took_us;
+    if (!round->is_dropped && task->generation == round->generation && task->rc != TALLY_VOID) {
+        tell_failed(task, "not_folded");
         if (task->rc == 0) {
             ledger->ops->folded(ledger->arg, round->round_id, round->sum_seq,
                                 task->update.entry.client_id);
+            if (task->file_bytes > ledger->config.spool_bytes_max) {
+                submit_checkpoint(ledger, round);
+            }
         } else {
             rebuild(ledger, round);
         }
@@ -411,28 +487,66 @@ void ledger_fold(struct ledger *ledger,
     }
 }
 
+/* -- the checkpoint -----------------------------------------------------------------------------
+ */
+
+static void do_checkpoint(void *arg)
+{
+    struct task *task = arg;
+    struct tally *tally = &task->round->tally;
+
+    task->file_bytes = tally->file_bytes;
+    task->rc = tally_checkpoint(tally, &task->plan, &task->entries, &task->n_entries, &task->err);
+}
+
+static void after_checkpoint(void *arg)
+{
+    struct task *task = arg;
+    struct round *round = task->round;
+
+    round->is_checkpointing = false;
+    tell_failed(task, "no_checkpoint"); /* the next fold tries again */
+    for (size_t i = 0; i < task->n_entries && task->rc == 0; i++) {
+        struct spool_update *update = fed_strmap_find(&round->updates, task->entries[i].client_id);
+        if (update != NULL) {
+            update->is_checkpointed = true;
+        }
+    }
+    if (task->n_entries > 0) {
+        round->file_bytes -= task->file_bytes;
+        fed_log(FED_LOG_INFO, "round", "checkpointed", "round=%s updates=%zu freed_bytes=%llu",
+                round->round_id, task->n_entries, (unsigned long long)task->file_bytes);
+    }
+    task_free(task);
+}
+
+static void submit_checkpoint(struct ledger *ledger, struct round *round)
+{
+    struct task *task = NULL;
+
+    if (round->is_checkpointing || round->is_dropped || round->is_ending) {
+        return;
+    }
+    task = task_new(ledger, round);
+    if (task == NULL || fed_plan_copy(&task->plan, &round->plan, NULL) < 0) {
+        free(task);
+        return; /* the next fold tries again */
+    }
+    round->is_checkpointing = true;
+    task_submit(task, &ledger->sums, do_checkpoint, after_checkpoint);
+}
+
 /* -- sealing: the partial in the sum lane, then SEAL in the file lane ---------------------------
  */
 
 static void do_partial(void *arg)
 {
     struct task *task = arg;
-    struct round *round = task->round;
-    const struct spool *spool = task->ledger->config.spool;
-    char path[FED_PATH_SIZE];
-    const struct summing_partial what = {
-        .path = path,
-        .combiner_id = spool_get_id(spool),
-        .plan = &task->plan,
-        .entries = task->entries,
-        .n_entries = task->n_entries,
-    };
+    const uint64_t began_us = fed_clock_mono_us();
 
-    task->rc = spool_path_round(spool, round->round_id, "partial", path, &task->err);
-    task->rc = task->rc < 0 ? task->rc : summing_write(round->sum, &what, task->sha256, &task->err);
-    if (task->rc == 0) {
-        round->sum = summing_free(round->sum); /* the file has it; another plan begins again */
-    }
+    task->rc = tally_seal(&task->round->tally, &task->plan, task->entries, task->n_entries,
+                          task->sha256, &task->err);
+    task->took_us = fed_clock_mono_us() - began_us;
 }
 
 static void do_seal(void *arg)
@@ -461,6 +575,7 @@ static void after_partial(void *arg)
     struct task *task = arg;
 
     tell_failed(task, "partial_not_written");
+    task->round->sum_us += task->took_us;
     if (task->rc < 0 || task->round->is_dropped) {
         task_free(task);
         return;
@@ -493,13 +608,24 @@ void ledger_seal(struct ledger *ledger,
     task_submit(task, &ledger->sums, do_partial, after_partial);
 }
 
+void ledger_get_times(const struct ledger *ledger,
+                      const char *round_id,
+                      uint64_t *ret_load_us,
+                      uint64_t *ret_sum_us)
+{
+    const struct round *round = find_round(ledger, round_id);
+
+    *ret_load_us = round == NULL ? 0 : round->load_us;
+    *ret_sum_us = round == NULL ? 0 : round->sum_us;
+}
+
 /* -- the end ----------------------------------------------------------------------------------- */
 
 static void do_free_sum(void *arg)
 {
     struct task *task = arg;
 
-    task->round->sum = summing_free(task->round->sum);
+    tally_clear(&task->round->tally);
 }
 
 static void do_remove(void *arg)
@@ -534,6 +660,7 @@ static void end_sum(struct ledger *ledger, struct round *round)
 
     if (task != NULL) {
         round->is_ending = true;
+        release(ledger, round); /* they are still to be answered */
         task_submit(task, &ledger->sums, do_free_sum, after_free_sum);
     }
 }
@@ -576,7 +703,6 @@ struct ledger *ledger_free(struct ledger *ledger)
         assert(ledger_is_idle(ledger));
         while ((link = ledger->rounds.head.next) != &ledger->rounds.head) {
             struct round *round = FED_CONTAINER_OF(link, struct round, link);
-            (void)summing_free(round->sum);
             free_round(round);
         }
         free(ledger);

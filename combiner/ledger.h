@@ -1,12 +1,17 @@
 /* The rounds at this combiner as files and sums: what the collector asks to be written, folded and
  * sealed, carried out by workers.
  *
- *   file lane:  plan · ADMIT · SEAL · removal of the folder         in the order they were asked
- * for sum lane:   reset · fold · partial · end of the sum             in the order they were asked
- * for
+ *   file lane:  plan · ADMIT · SEAL · removal of the folder
+ *   sum lane:   reset · fold · checkpoint · partial · end of the sum
  *
- * So an answer (ADMIT) never waits for a fold. A sum that breaks (summing.h) is rebuilt from the
- * spool, a few times; then the round is left unsealed, and the reducer goes on without it.
+ * each in the order they were asked for. So an answer (ADMIT) never waits for a fold. A sum that
+ * breaks (summing.h) is rebuilt from the spool, a few times; then the round is left unsealed, and
+ * the reducer goes on without it.
+ *
+ * When the files of folded updates take more than spool_bytes_max, the sum becomes a checkpoint
+ * (checkpoint.h) and the files go; a reset begins from it. Above that bound an admission waits
+ * until the folds and the checkpoint under way have made room, or there is none to be made. Where it is no use any more - damaged,
+ * or under a plan without one of its clients - all that was in it is lost().
  *
  * Thread safety: none. Owned by the loop.
  */
@@ -26,12 +31,19 @@ struct ledger_config {
     struct fed_workers *workers;
     const struct spool *spool;
     struct fed_npz_limits limits;
+    uint64_t spool_bytes_max; /* of a round's updates as files; one more may come on top */
 };
 
 struct ledger_ops {
     void (*logged)(void *arg, uint64_t token, bool is_ok);
     void (*folded)(void *arg, const char *round_id, uint64_t plan_seq, const char *client_id);
     void (*sealed)(void *arg, const char *round_id, uint64_t plan_seq);
+    /* These, sorted by client_id, are in the spool no more: the sum is to be reset without them.
+     * Borrowed. */
+    void (*lost)(void *arg,
+                 const char *round_id,
+                 const struct fed_entry *entries,
+                 size_t n_entries);
     void (*settled)(void *arg); /* a job has ended */
 };
 
@@ -59,7 +71,10 @@ struct ledger_admission {
 };
 void ledger_log(struct ledger *ledger, const struct ledger_admission *admission);
 
+/* The plan's clients are sorted. lost() may follow, never from inside: until the next reset nothing
+ * is folded then. */
 void ledger_reset(struct ledger *ledger, const struct fed_plan *plan, struct model *base);
+/* folded() follows, never from inside; at once for who is in the checkpoint. */
 void ledger_fold(struct ledger *ledger,
                  const char *round_id,
                  uint64_t plan_seq,
@@ -68,6 +83,13 @@ void ledger_seal(struct ledger *ledger,
                  const struct fed_plan *plan,
                  const struct fed_entry *entries,
                  size_t n_entries);
+
+/* What the round's updates have cost since this process began it: reading and checking them;
+ * folding them and writing the partial sum. 0 where nothing is known. */
+void ledger_get_times(const struct ledger *ledger,
+                      const char *round_id,
+                      uint64_t *ret_load_us,
+                      uint64_t *ret_sum_us);
 void ledger_drop(struct ledger *ledger, const char *round_id);
 
 /* Let go of the sums and the bases; files stay. Idle when the workers are done. */

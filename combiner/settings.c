@@ -18,6 +18,11 @@ static const struct fed_conf_item items[] = {
      "where clients are sent to; empty: as listen"},
     {"spool", FED_CONF_TEXT, "confed-combiner", 0, 0, ITEM(spool), false, "DIR",
      "the folder that outlives a restart"},
+    {"spool_sync", FED_CONF_TEXT, "none", 0, 0, ITEM(spool_sync), false, "none|update",
+     "update: flush an update to the disk before its client hears OK, so that it outlives a power cut of this machine, too"},
+    {"spool_bytes_max", FED_CONF_SIZE, "64 GiB", 1024, 1ULL << 50, ITEM(spool_bytes_max),
+     false, "SIZE",
+     "updates of a round that are kept as files; above it their sum is written down and they go: leave room for many"},
     {"client_binding", FED_CONF_TEXT, "connection", 0, 0, ITEM(client_binding), false,
      "connection|none",
      "an update counts from its client's connection only; none: behind an HTTP/2 proxy"},
@@ -78,6 +83,11 @@ const struct fed_conf_spec settings_spec = {
     .n_items = sizeof(items) / sizeof(items[0]),
 };
 
+bool settings_is_synced(const struct settings *settings)
+{
+    return strcmp(settings->spool_sync, "update") == 0;
+}
+
 bool settings_is_binding(const struct settings *settings)
 {
     return strcmp(settings->client_binding, "connection") == 0;
@@ -92,6 +102,10 @@ int settings_check(const struct settings *settings, struct fed_err *err)
     if (!settings_is_binding(settings) && strcmp(settings->client_binding, "none") != 0) {
         return fed_err_set(err, FED_E_INVALID, "client_binding is '%s', want connection or none",
                            settings->client_binding);
+    }
+    if (!settings_is_synced(settings) && strcmp(settings->spool_sync, "none") != 0) {
+        return fed_err_set(err, FED_E_INVALID, "spool_sync is '%s', want none or update",
+                           settings->spool_sync);
     }
     if (settings->name[0] == '\0' || strlen(settings->name) >= FED_LINK_TEXT_SIZE) {
         return fed_err_set(err, FED_E_INVALID, "name has 1 to %d characters",

@@ -15,6 +15,8 @@ struct settings {
     const char *listen;
     const char *advertise;
     const char *spool;
+    const char *spool_sync;
+    uint64_t spool_bytes_max;
     const char *client_binding;
     uint64_t clients_max;
     uint64_t calls_max;
@@ -43,6 +45,7 @@ extern const struct fed_conf_spec settings_spec;
 
 /* What the table cannot say. Fails with FED_E_INVALID. */
 FED_NODISCARD int settings_check(const struct settings *settings, struct fed_err *err);
+bool settings_is_synced(const struct settings *settings);
 bool settings_is_binding(const struct settings *settings);
 
 #endif /* COMBINER_SETTINGS_H */

@@ -59,7 +59,7 @@ static unsigned long long ull(uint64_t value)
     return value;
 }
 
-static void log_round(const struct reducer *reducer)
+static void log_round(struct reducer *reducer)
 {
     const struct round *round = federation_get_round(reducer->federation);
     const uint64_t since_ms = round->planned_ms == 0 ? reducer->started_ms : round->planned_ms;
@@ -71,11 +71,13 @@ static void log_round(const struct reducer *reducer)
     }
     switch (round->state) {
     case ROUND_PLANNED:
+        counters_add(&reducer->counters, COUNTER_ROUNDS_PLANNED);
         fed_log(FED_LOG_INFO, "round", "planned",
                 "session=%s round=%s number=%u clients=%zu combiners=%zu", round->session_id,
                 round->round_id, round->round_number, round->n_clients, round->n_parts);
         break;
     case ROUND_COMMITTED:
+        counters_add(&reducer->counters, COUNTER_ROUNDS_COMMITTED);
         fed_log(FED_LOG_INFO, "round", "committed",
                 "session=%s round=%s number=%u model=%s updates=%zu refused=%llu seconds=%.3f",
                 round->session_id, round->round_id, round->round_number, round->model_id, n,
@@ -83,6 +85,8 @@ static void log_round(const struct reducer *reducer)
         break;
     case ROUND_FAILED:
     case ROUND_CANCELLED:
+        counters_add(&reducer->counters, round->state == ROUND_FAILED ? COUNTER_ROUNDS_FAILED
+                                                                      : COUNTER_ROUNDS_CANCELLED);
         fed_log(FED_LOG_WARNING, "round", round->state == ROUND_FAILED ? "failed" : "cancelled",
                 "session=%s round=%s number=%u why=\"%s\" refused=%llu seconds=%.3f",
                 round->session_id, round->round_id, round->round_number, round->failure,
@@ -107,6 +111,7 @@ static void note_written(struct reducer *reducer, const struct journal_entry *en
             FED_FAULT_POINT("reducer.committed");
         }
     } else if (entry->type == FEDERATION_STORE_START) {
+        counters_add(&reducer->counters, COUNTER_SESSIONS_STARTED);
         fed_log(FED_LOG_INFO, "session", "started", "session=%s name=\"%s\" rounds=%llu",
                 entry->session_id, rows_get_text(entry->session, "name", ""),
                 ull(rows_get_u64(entry->session, "rounds_total", 0)));
@@ -417,6 +422,6 @@ void reducer_turn(struct reducer *reducer)
     if (reducer->live.change != federation_get_change(reducer->federation)) {
         reducer->live.change = federation_get_change(reducer->federation);
         reducer->live.seq++;
-        reducer_look_polls(reducer);
+        reducer_look_live(reducer);
     }
 }

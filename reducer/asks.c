@@ -50,16 +50,21 @@ void reducer_answer(struct reducer *reducer, uint64_t token, int status, const c
 /* -- live ---------------------------------------------------------------------------------------
  */
 
-static json_t *encode_live(const struct reducer *reducer)
+static struct live_view view_live(const struct reducer *reducer)
 {
-    const struct live_view view = {
+    return (struct live_view){
         .federation = reducer->federation,
         .seq = reducer->live.seq,
         .started_ms = reducer->started_ms,
         .now_ms = reducer_now_ms(reducer),
         .troubles = {reducer->journal.line.trouble, reducer->summing.line.trouble,
-                     reducer->side.trouble},
+                     reducer->side.trouble, reducer->space.trouble},
     };
+}
+
+static json_t *encode_live(const struct reducer *reducer)
+{
+    const struct live_view view = view_live(reducer);
 
     return live_encode(&view);
 }
@@ -100,7 +105,37 @@ static void tell_polls(void *arg)
     }
 }
 
-void reducer_look_polls(struct reducer *reducer)
+static void tell_news(void *arg)
+{
+    struct reducer *reducer = arg;
+    const struct live_view view = view_live(reducer);
+
+    news_look(&reducer->news, &view);
+}
+
+static void look_news(struct reducer *reducer)
+{
+    const uint64_t soonest_ms = reducer->news.told_ms + NEWS_GAP_MS;
+
+    if (fed_link_is_linked(&reducer->news_timer.link)) {
+        return;
+    }
+    if (soonest_ms > reducer_now_ms(reducer)) {
+        fed_timer_start(reducer->loop, &reducer->news_timer, soonest_ms);
+    } else {
+        tell_news(reducer);
+    }
+}
+
+static void ask_listen(struct reducer *reducer, struct host_ask *ask)
+{
+    const struct live_view view = view_live(reducer);
+
+    news_start(&reducer->news, &view);
+    reducer_ask_done(ask, 200, json_object());
+}
+
+static void start_poll_timer(struct reducer *reducer)
 {
     uint64_t next_ms = UINT64_MAX;
 
@@ -111,6 +146,12 @@ void reducer_look_polls(struct reducer *reducer)
     if (next_ms != UINT64_MAX) {
         fed_timer_start(reducer->loop, &reducer->poll_timer, next_ms);
     }
+}
+
+void reducer_look_live(struct reducer *reducer)
+{
+    look_news(reducer);
+    start_poll_timer(reducer);
 }
 
 static void ask_live(struct reducer *reducer, struct host_ask *ask)
@@ -125,7 +166,7 @@ static void ask_live(struct reducer *reducer, struct host_ask *ask)
     }
     ask->due_ms = reducer_now_ms(reducer) + (wait_ms < WAIT_MAX_MS ? wait_ms : WAIT_MAX_MS);
     fed_list_add(&reducer->polls, &ask->link);
-    reducer_look_polls(reducer);
+    start_poll_timer(reducer);
 }
 
 /* -- clients ------------------------------------------------------------------------------------
@@ -202,7 +243,6 @@ static void on_ask(void *arg)
     struct host_ask *ask = arg;
     struct reducer *reducer = ask->host;
 
-    ask->link = (struct fed_link){0};
     if (reducer->end.is_draining) {
         reducer_ask_fail(ask, 503, "stopping", "The reducer is stopping");
         return;
@@ -220,24 +260,45 @@ static void on_ask(void *arg)
     case HOST_LIVE:
         ask_live(reducer, ask);
         break;
+    case HOST_LISTEN:
+        ask_listen(reducer, ask);
+        break;
+    case HOST_PRUNE:
+    case HOST_DOCTOR:
+    case HOST_DISK:
+        reducer_do_chore(reducer, ask);
+        break;
     }
 }
 
 static void submit(struct host *host, struct host_ask *ask)
 {
     struct reducer *reducer = FED_CONTAINER_OF(host, struct reducer, host);
+    char why[sizeof(reducer->entering.why)];
 
     ask->host = reducer;
+    ask->link = (struct fed_link){0};
+    if (!reducer_is_serving(reducer, why, sizeof(why))) {
+        reducer_ask_fail(ask, 503, "starting", why);
+        return;
+    }
     fed_event_init(&ask->event, on_ask, ask);
     fed_loop_post(reducer->loop, &ask->event);
 }
 
 void reducer_host_init(struct reducer *reducer)
 {
-    reducer->host = (struct host){reducer->store, reducer->blobs, submit};
+    reducer->host = (struct host){
+        .store = reducer->store,
+        .blobs = reducer->blobs,
+        .counters = &reducer->counters,
+        .feed = reducer->feed,
+        .submit = submit,
+    };
     fed_list_init(&reducer->polls);
     fed_list_init(&reducer->pending);
     fed_timer_init(&reducer->poll_timer, tell_polls, reducer);
+    fed_timer_init(&reducer->news_timer, tell_news, reducer);
 }
 
 static void end_list(struct fed_list *list)
@@ -251,6 +312,7 @@ static void end_list(struct fed_list *list)
 void reducer_end_asks(struct reducer *reducer)
 {
     fed_timer_stop(&reducer->poll_timer);
+    fed_timer_stop(&reducer->news_timer);
     end_list(&reducer->polls);
     end_list(&reducer->pending);
 }

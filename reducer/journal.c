@@ -43,13 +43,32 @@ static int write_federation(struct journal *journal, json_t *changes, struct fed
     return rc <= 0 ? rc : changed(err, "the federation's row");
 }
 
+/* A reducer that has been replaced writes nothing more: the other one reads the rows by now. What
+ * slips through between this and the write, the write's own compare-and-set settles. */
+static int check_epoch(struct journal *journal, struct fed_err *err)
+{
+    json_t *stored = NULL;
+    int rc = store_get(journal->store, STORE_FEDERATION, FEDERATION_KEY, &stored, err);
+
+    if (rc >= 0) {
+        rc = rows_get_u64(stored, "reducer_epoch", 0) == journal->epoch
+                 ? 0
+                 : changed(err, "the federation's row");
+    }
+    json_decref(stored);
+    return rc;
+}
+
 static int enter(struct journal *journal, json_t *stored, struct fed_err *err)
 {
     const uint64_t version = rows_get_u64(stored, "version", 0);
     int rc;
 
     journal->epoch = rows_get_u64(stored, "reducer_epoch", 0) + 1;
-    (void)json_object_set_new(stored, "reducer_epoch", json_integer((json_int_t)journal->epoch));
+    if (json_object_set_new(stored, "reducer_epoch", json_integer((json_int_t)journal->epoch)) !=
+        0) {
+        return fed_err_set(err, FED_E_NOMEM, "the federation's row");
+    }
     rc = store_replace(journal->store, STORE_FEDERATION, version, stored, err);
     return rc <= 0 ? rc : changed(err, "the federation's row");
 }
@@ -135,7 +154,10 @@ write_round(struct journal *journal, const struct journal_entry *entry, struct f
 {
     int rc;
 
-    (void)json_object_set_new(entry->round, "_epoch", json_integer((json_int_t)journal->epoch));
+    if (json_object_set_new(entry->round, "_epoch", json_integer((json_int_t)journal->epoch)) !=
+        0) {
+        return fed_err_set(err, FED_E_NOMEM, "the round's row");
+    }
     rc = entry->round_version == 0
              ? store_insert(journal->store, STORE_ROUNDS, entry->round, err)
              : store_replace(journal->store, STORE_ROUNDS, entry->round_version, entry->round, err);
@@ -184,9 +206,9 @@ static int work(struct errand *errand, struct fed_err *err)
 {
     struct journal_entry *entry = FED_CONTAINER_OF(errand, struct journal_entry, errand);
     struct journal *journal = entry->journal;
-    int rc = 0;
+    int rc = check_epoch(journal, err);
 
-    if (entry->is_federation_first && entry->federation != NULL) {
+    if (rc == 0 && entry->is_federation_first && entry->federation != NULL) {
         rc = write_federation(journal, entry->federation, err);
     }
     if (rc == 0 && entry->round != NULL) {

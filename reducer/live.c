@@ -60,8 +60,7 @@ static const char *phase_of(enum federation_state state)
     return NULL;
 }
 
-static const char *client_phase(const struct round_client *client,
-                                const struct roster_client *known)
+const char *live_phase_of(const struct round_client *client, const struct roster_client *known)
 {
     if (client->is_admitted) {
         return "admitted";
@@ -82,27 +81,33 @@ static const char *combiner_name(const struct roster *roster, const char *combin
     return combiner == NULL ? combiner_id : combiner->name;
 }
 
+json_t *live_encode_asked(const struct round *round, size_t index, const struct roster *roster)
+{
+    const struct round_client *client = &round->clients[index];
+    const struct roster_client *known = roster_find_client(roster, client->client_id);
+    json_t *entry =
+        json_pack("{s:s,s:o,s:o,s:s}", "client_id", client->client_id, "name",
+                  rows_text(known == NULL ? "" : known->name), "combiner",
+                  rows_text(combiner_name(roster, round->parts[client->part].combiner_id)), "phase",
+                  live_phase_of(client, known));
+
+    if (client->refusal != FED_REFUSAL_NONE) {
+        (void)json_object_set_new(entry, "reason", json_string(fed_refusal_word(client->refusal)));
+    }
+    return entry;
+}
+
 static json_t *encode_asked(const struct round *round, const struct roster *roster)
 {
     json_t *list = json_array();
 
     for (size_t i = 0; i < round->n_clients; i++) {
-        const struct round_client *client = &round->clients[i];
-        const struct roster_client *known = roster_find_client(roster, client->client_id);
-        json_t *entry =
-            json_pack("{s:s,s:o,s:o,s:s}", "client_id", client->client_id, "name",
-                      rows_text(known == NULL ? "" : known->name), "combiner",
-                      rows_text(combiner_name(roster, round->parts[client->part].combiner_id)),
-                      "phase", client_phase(client, known));
-        if (client->refusal != FED_REFUSAL_NONE) {
-            (void)json_object_set_new(entry, "reason",
-                                      json_string(fed_refusal_word(client->refusal)));
-        }
-        (void)json_array_append_new(list, entry);
+        (void)json_array_append_new(list, live_encode_asked(round, i, roster));
     }
     return list;
 }
 
+/* Without its clients. */
 static json_t *encode_round(const struct live_view *view)
 {
     const enum federation_state state = federation_get_state(view->federation);
@@ -115,17 +120,26 @@ static json_t *encode_round(const struct live_view *view)
         return json_null();
     }
     if (state == FEDERATION_PLANNING || round == NULL) {
-        return json_pack("{s:n,s:i,s:s,s:n,s:i,s:[]}", "round_id", "round_number",
+        return json_pack("{s:n,s:i,s:s,s:n,s:i}", "round_id", "round_number",
                          (int)(session->rounds_before + session->rounds_done + 1), "phase", phase,
-                         "time_left_ms", "clients_asked", 0, "clients");
+                         "time_left_ms", "clients_asked", 0);
     }
     left_ms = state == FEDERATION_COLLECTING && round->deadline_ms > view->now_ms
                   ? round->deadline_ms - view->now_ms
                   : 0;
-    return json_pack("{s:s,s:i,s:s,s:I,s:i,s:o}", "round_id", round->round_id, "round_number",
+    return json_pack("{s:s,s:i,s:s,s:I,s:i}", "round_id", round->round_id, "round_number",
                      (int)round->round_number, "phase", phase, "time_left_ms", (json_int_t)left_ms,
-                     "clients_asked", (int)round->n_clients, "clients",
-                     encode_asked(round, federation_get_roster(view->federation)));
+                     "clients_asked", (int)round->n_clients);
+}
+
+const struct round *live_round(const struct federation *federation)
+{
+    const enum federation_state state = federation_get_state(federation);
+
+    return phase_of(state) == NULL || state == FEDERATION_PLANNING ||
+                   federation_get_session(federation) == NULL
+               ? NULL
+               : federation_get_round(federation);
 }
 
 static json_t *encode_validation(const struct live_view *view)
@@ -140,6 +154,15 @@ static json_t *encode_validation(const struct live_view *view)
                      (int)validation->n_received);
 }
 
+json_t *live_encode_combiner(const struct roster_combiner *combiner)
+{
+    return json_pack("{s:s,s:o,s:o,s:s,s:i,s:i,s:o}", "combiner_id", combiner->combiner_id, "name",
+                     rows_text(combiner->name), "address", rows_text(combiner->advertise), "status",
+                     combiner->link != 0 ? "online" : "offline", "clients",
+                     (int)combiner->n_attached, "clients_max", (int)combiner->clients_max,
+                     "version", rows_text(combiner->version));
+}
+
 static json_t *encode_combiners(const struct roster *roster)
 {
     json_t *list = json_array();
@@ -147,13 +170,17 @@ static json_t *encode_combiners(const struct roster *roster)
     size_t cursor = 0;
 
     while ((combiner = fed_strmap_next(&roster->combiners, &cursor, NULL)) != NULL) {
-        (void)json_array_append_new(
-            list, json_pack("{s:s,s:o,s:o,s:s,s:i}", "combiner_id", combiner->combiner_id, "name",
-                            rows_text(combiner->name), "address", rows_text(combiner->advertise),
-                            "status", combiner->link != 0 ? "online" : "offline", "clients",
-                            (int)combiner->n_attached));
+        (void)json_array_append_new(list, live_encode_combiner(combiner));
     }
     return list;
+}
+
+json_t *live_encode_client(const struct roster_client *client)
+{
+    return json_pack("{s:s,s:o,s:o,s:o,s:s}", "client_id", client->client_id, "name",
+                     rows_text(client->name), "combiner", rows_text(client->combiner->name), "ip",
+                     rows_text(client->ip), "status",
+                     roster_is_present(client) ? "online" : "offline");
 }
 
 static json_t *encode_clients(const struct roster *roster)
@@ -163,11 +190,7 @@ static json_t *encode_clients(const struct roster *roster)
     size_t cursor = 0;
 
     while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
-        (void)json_array_append_new(
-            list, json_pack("{s:s,s:o,s:o,s:o,s:s}", "client_id", client->client_id, "name",
-                            rows_text(client->name), "combiner", rows_text(client->combiner->name),
-                            "ip", rows_text(client->ip), "status",
-                            roster_is_present(client) ? "online" : "offline"));
+        (void)json_array_append_new(list, live_encode_client(client));
     }
     return list;
 }
@@ -184,9 +207,8 @@ static json_t *encode_troubles(const struct live_view *view)
     return list;
 }
 
-json_t *live_encode(const struct live_view *view)
+json_t *live_encode_summary(const struct live_view *view)
 {
-    const struct roster *roster = federation_get_roster(view->federation);
     json_t *live = json_object();
     char waits_for[WAIT_TEXT_SIZE] = "";
 
@@ -201,8 +223,22 @@ json_t *live_encode(const struct live_view *view)
     (void)json_object_set_new(live, "session", encode_session(view));
     (void)json_object_set_new(live, "round", encode_round(view));
     (void)json_object_set_new(live, "validation", encode_validation(view));
+    (void)json_object_set_new(live, "trouble", encode_troubles(view));
+    return live;
+}
+
+json_t *live_encode(const struct live_view *view)
+{
+    const struct roster *roster = federation_get_roster(view->federation);
+    const struct round *round = live_round(view->federation);
+    json_t *live = live_encode_summary(view);
+    json_t *open = json_object_get(live, "round");
+
+    if (json_is_object(open)) {
+        (void)json_object_set_new(open, "clients",
+                                  round == NULL ? json_array() : encode_asked(round, roster));
+    }
     (void)json_object_set_new(live, "combiners", encode_combiners(roster));
     (void)json_object_set_new(live, "clients", encode_clients(roster));
-    (void)json_object_set_new(live, "trouble", encode_troubles(view));
     return live;
 }

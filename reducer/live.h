@@ -21,4 +21,16 @@ struct live_view {
 
 json_t *live_encode(const struct live_view *view);
 
+/* The same without the arrays: combiners, clients, round.clients; and an element of each. */
+json_t *live_encode_summary(const struct live_view *view);
+json_t *live_encode_combiner(const struct roster_combiner *combiner);
+json_t *live_encode_client(const struct roster_client *client);
+json_t *live_encode_asked(const struct round *round, size_t index, const struct roster *roster);
+
+/* The round of which the clients are shown, or NULL. */
+const struct round *live_round(const struct federation *federation);
+
+/* "asked", "admitted" …, a constant; `known` may be NULL. */
+const char *live_phase_of(const struct round_client *client, const struct roster_client *known);
+
 #endif /* REDUCER_LIVE_H */

@@ -3,6 +3,7 @@
 
 #include "common/base/log.h"
 #include "common/sync/stop_signal.h"
+#include "reducer/preflight.h"
 #include "reducer/reducer.h"
 #include "reducer/settings.h"
 
@@ -32,6 +33,7 @@ int main(int argc, char **argv)
     struct fed_err err = {0};
     struct reducer *reducer = NULL;
     enum fed_log_level level = FED_LOG_INFO;
+    const enum preflight check = preflight_take(&argc, argv);
     int status = FED_EXIT_USAGE;
     int rc;
 
@@ -40,7 +42,10 @@ int main(int argc, char **argv)
     if (rc == 0 && !fed_log_level_parse(settings.log_level, &level)) {
         rc = fed_err_set(&err, FED_E_INVALID, "log_level: error, warning, info or debug");
     }
-    if (rc == 0) {
+    if (rc == 0 && check != PREFLIGHT_NONE) {
+        fed_log_init(settings_spec.program, FED_LOG_WARNING, settings.log_json);
+        status = preflight_run(&settings, check, stdout);
+    } else if (rc == 0) {
         fed_log_init(settings_spec.program, level, settings.log_json);
         fed_conf_log(&settings_spec, &settings);
         rc = reducer_new(&settings, &reducer, &err);

@@ -71,10 +71,12 @@ static void on_up(void *arg, uint64_t link, const struct fed_up *up)
     } else if (up->type == FED_UP_CLIENT_STATE) {
         note_client(reducer, &up->client_state);
     } else if (up->type == FED_UP_REFUSED) {
+        counters_add_refused(&reducer->counters, up->refused.reason);
         fed_log(FED_LOG_INFO, "update", "refused", "round=%s client=%s update=%s reason=%s",
                 up->round_id, up->refused.client_id, up->refused.update_id,
                 fed_refusal_word(up->refused.reason));
     } else if (up->type == FED_UP_ADMITTED) {
+        counters_add(&reducer->counters, COUNTER_UPDATES_ADMITTED);
         FED_FAULT_POINT("reducer.collecting");
     }
     reducer_turn(reducer);
@@ -91,6 +93,7 @@ static void on_link_closed(void *arg, uint64_t link)
     }
     federation_link_closed(reducer->federation, link, reducer_now_ms(reducer));
     if (combiner != NULL) {
+        counters_add(&reducer->counters, COUNTER_COMBINERS_LOST);
         fed_log(FED_LOG_WARNING, "combiner", "detached", "combiner=%s name=\"%s\"",
                 combiner->combiner_id, combiner->name);
         attendance_sync(&reducer->attendance, roster, combiner);
@@ -139,7 +142,18 @@ static void on_validated(void *arg, const char *model_id, const char *client_id)
     }
 }
 
-const struct records_ops reducer_records_ops = {on_stored, on_validated};
+static void on_judged(void *arg, bool is_refused)
+{
+    struct reducer *reducer = arg;
+
+    counters_add(&reducer->counters, is_refused ? COUNTER_RECORDS_REFUSED : COUNTER_RECORDS_STORED);
+}
+
+const struct records_ops reducer_records_ops = {
+    .on_stored = on_stored,
+    .on_judged = on_judged,
+    .on_validated = on_validated,
+};
 
 /* -- models -------------------------------------------------------------------------------------
  */
@@ -209,6 +223,8 @@ static enum fed_verdict judge(struct reducer *reducer, struct summing_task *task
     struct federation_partial partial = {
         .plan_seq = task->partial.plan_seq,
         .n_entries = task->partial.n_entries,
+        .load_us = task->partial.load_us,
+        .sum_us = task->partial.sum_us,
         .token = ++reducer->next_token,
     };
     enum fed_verdict verdict;
@@ -254,6 +270,7 @@ static enum fed_verdict on_partial(void *arg,
     if (verdict == FED_VERDICT_ACCEPTED) {
         FED_FAULT_POINT("reducer.partial_received");
     } else {
+        counters_add(&reducer->counters, COUNTER_PARTIALS_REFUSED);
         fed_log(FED_LOG_WARNING, "partial", "not_accepted", "verdict=%d why=\"%s\"", (int)verdict,
                 ret_detail);
     }

@@ -5,6 +5,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/unconst.h"
 #include "reducer/rows.h"
 
 #define DEPTH_FLAGS JSON_REJECT_DUPLICATES
@@ -45,66 +46,116 @@ static const char *sender_of(const json_t *document)
     return id[0] != '\0' ? id : rows_get_text(sender, "name", "");
 }
 
-/* Rule 24: validations count until the session's end and one round_timeout. */
-static int check_time(struct store *store, struct record *record, struct fed_err *err)
-{
-    const char *session_id = rows_get_text(record->document, "session_id", "");
-    json_t *session = NULL;
-    const int rc = store_get(store, STORE_SESSIONS, session_id, &session, err);
-    uint64_t ended_ms;
-    uint64_t timeout_s;
+/* The session that the last validation named: a batch is of one session, nearly always. */
+struct known_session {
+    const char *session_id; /* of a record of the batch; NULL: none yet */
+    json_t *row;            /* owned; NULL: there is none */
+};
 
-    if (rc != 0) {
-        record->is_refused = rc == STORE_NOT_FOUND;
-        return rc < 0 ? rc : 0;
+static int find_session(struct store *store,
+                        const char *session_id,
+                        struct known_session *known,
+                        struct fed_err *err)
+{
+    json_t *row = NULL;
+    int rc;
+
+    if (known->session_id != NULL && strcmp(known->session_id, session_id) == 0) {
+        return 0;
     }
-    ended_ms = rows_get_u64(session, "_ended_utc_ms", 0);
-    timeout_s = rows_get_u64(json_object_get(session, "_run"), "round_timeout_s", 0);
-    record->is_refused = strcmp(rows_get_text(session, "status", ""), "Started") != 0 &&
-                         fed_clock_utc_ms() > ended_ms + timeout_s * 1000;
-    json_decref(session);
+    rc = store_get(store, STORE_SESSIONS, session_id, &row, err);
+    if (rc < 0) {
+        return rc;
+    }
+    json_decref(known->row);
+    *known = (struct known_session){session_id, row};
     return 0;
 }
 
-static int store_record(struct store *store, struct record *record, struct fed_err *err)
+/* Rule 24: validations count until the session's end and one round_timeout. */
+static int check_time(struct store *store,
+                      struct record *record,
+                      struct known_session *known,
+                      struct fed_err *err)
 {
+    const int rc =
+        find_session(store, rows_get_text(record->document, "session_id", ""), known, err);
+    const uint64_t ended_ms = rows_get_u64(known->row, "_ended_utc_ms", 0);
+    const uint64_t timeout_s =
+        rows_get_u64(json_object_get(known->row, "_run"), "round_timeout_s", 0);
+
+    record->is_refused =
+        rc == 0 &&
+        (known->row == NULL || (strcmp(rows_get_text(known->row, "status", ""), "Started") != 0 &&
+                                fed_clock_utc_ms() > ended_ms + timeout_s * 1000));
+    return rc;
+}
+
+static struct record *record_of(const struct fed_link *link)
+{
+    return (struct record *)(void *)((char *)fed_unconst(link) - offsetof(struct record, link));
+}
+
+static int check_batch(struct records *records, struct fed_err *err)
+{
+    struct known_session known = {0};
     int rc = 0;
 
-    if (record->document == NULL) {
-        return 0;
+    fed_list_for_each (link, &records->batch) {
+        struct record *record = record_of(link);
+        if (rc == 0 && record->kind == FED_RECORD_VALIDATION && record->document != NULL) {
+            (void)json_object_set_new(record->document, "_sender_key",
+                                      rows_text(sender_of(record->document)));
+            rc = check_time(records->store, record, &known, err);
+        }
     }
-    if (record->kind == FED_RECORD_VALIDATION) {
-        (void)json_object_set_new(record->document, "_sender_key",
-                                  rows_text(sender_of(record->document)));
-        rc = check_time(store, record, err);
+    json_decref(known.row);
+    return rc;
+}
+
+/* What the batch has for one collection, in its order. */
+static int store_batch(struct records *records, enum store_collection in, struct fed_err *err)
+{
+    struct record *chosen[RECORDS_BATCH];
+    json_t *documents[RECORDS_BATCH];
+    int outcomes[RECORDS_BATCH];
+    size_t n = 0;
+    int rc;
+
+    fed_list_for_each (link, &records->batch) {
+        struct record *record = record_of(link);
+        if (record->document != NULL && !record->is_refused && collection_of(record->kind) == in) {
+            chosen[n] = record;
+            documents[n++] = record->document;
+        }
     }
-    if (rc < 0 || record->is_refused) {
-        return rc;
+    rc = n == 0 ? 0 : store_insert_many(records->store, in, documents, n, outcomes, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        chosen[i]->is_stored = chosen[i]->is_stored || outcomes[i] == 0;
+        chosen[i]->is_refused = outcomes[i] < 0; /* it will never go in */
     }
-    rc = store_insert(store, collection_of(record->kind), record->document, err);
-    record->is_stored = record->is_stored || rc == 0;
-    if (rc == -FED_E_INVALID || rc == -FED_E_LIMIT) {
-        record->is_refused = true; /* it will never go in */
-        return 0;
-    }
-    return rc < 0 ? rc : 0;
+    return rc;
 }
 
 static int work(struct errand *errand, struct fed_err *err)
 {
+    static const enum store_collection all[] = {STORE_VALIDATIONS, STORE_STATUSES,
+                                                STORE_PREDICTIONS, STORE_METRICS,
+                                                STORE_ATTRIBUTES,  STORE_TELEMETRY};
     struct records *records = FED_CONTAINER_OF(errand, struct records, errand);
-    int rc = 0;
+    int rc = check_batch(records, err);
 
-    fed_list_for_each (link, &records->batch) {
-        rc = rc < 0
-                 ? rc
-                 : store_record(records->store, FED_CONTAINER_OF(link, struct record, link), err);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && rc == 0; i++) {
+        rc = store_batch(records, all[i], err);
     }
     return rc;
 }
 
 static void tell(struct records *records, const struct record *record)
 {
+    if (record->is_refused || record->is_stored) {
+        records->ops->on_judged(records->arg, record->is_refused);
+    }
     if (record->is_refused) {
         fed_log(FED_LOG_INFO, "record", "refused", "kind=%d session=%s sender=%s",
                 (int)record->kind, rows_get_text(record->document, "session_id", ""),

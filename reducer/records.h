@@ -17,12 +17,14 @@
 #include "reducer/errand.h"
 #include "reducer/store/store.h"
 
-#define RECORDS_BATCH    64
+#define RECORDS_BATCH    128  /* stored at a time, in one call a collection */
 #define RECORDS_LINK_MAX 128U /* of one link that may wait */
 
 struct records_ops {
     /* All records of this link up to `seq` are stored. */
     void (*on_stored)(void *arg, uint64_t link, uint64_t seq);
+    /* One record is stored, or refused. */
+    void (*on_judged)(void *arg, bool is_refused);
     /* A validation was stored for the first time. */
     void (*on_validated)(void *arg, const char *model_id, const char *client_id);
 };

@@ -3,12 +3,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "reducer/opening.h"
 #include "reducer/reducer_inside.h"
 #include "reducer/rest/rest_server.h"
+
+#define FILES_OTHER 1024UL /* open files that are no connection to http: links, uploads … */
 
 uint64_t reducer_now_ms(const struct reducer *reducer)
 {
@@ -54,7 +58,7 @@ static void on_line(void *arg)
 
     reducer->live.seq++;
     if (!reducer->end.is_draining) {
-        reducer_look_polls(reducer);
+        reducer_look_live(reducer);
     }
     look_quiet(reducer);
 }
@@ -102,6 +106,7 @@ static void drain(struct reducer *reducer)
     }
     reducer->end.is_draining = true;
     fed_timer_stop(&reducer->tick);
+    fed_timer_stop(&reducer->space.timer);
     reducer_end_asks(reducer);
     if (reducer->rest != NULL) {
         rest_server_close(reducer->rest);
@@ -122,9 +127,10 @@ static void drain(struct reducer *reducer)
 static void on_stop(void *arg)
 {
     struct reducer *reducer = arg;
-    const struct round *round = federation_get_round(reducer->federation);
+    const struct round *round;
 
     if (!reducer->end.is_draining) {
+        round = federation_get_round(reducer->federation);
         fed_log(FED_LOG_INFO, "reducer", "draining", "left_open=\"%s%s\"",
                 round != NULL && round->state <= ROUND_CLOSING ? "round " : "nothing",
                 round != NULL && round->state <= ROUND_CLOSING ? round->round_id : "");
@@ -134,6 +140,7 @@ static void on_stop(void *arg)
 
 void reducer_stop(struct reducer *reducer)
 {
+    reducer_stop_entering(reducer);
     fed_loop_post(reducer->loop, &reducer->end.event);
 }
 
@@ -185,8 +192,8 @@ static int open_stores(struct reducer *reducer, struct fed_err *err)
     int rc = check_address("http", reducer->settings->http, err);
 
     rc = rc < 0 ? rc : check_address("rpc", reducer->settings->rpc, err);
-    rc = rc < 0 ? rc : store_open(reducer->settings->store, &reducer->store, err);
-    rc = rc < 0 ? rc : blob_open(reducer->settings->blob, &reducer->blobs, err);
+    rc = rc < 0 ? rc : opening_store(reducer->settings, &reducer->store, err);
+    rc = rc < 0 ? rc : opening_blobs(reducer->settings, &reducer->blobs, err);
     return rc < 0 ? rc : make_work(reducer, err);
 }
 
@@ -202,14 +209,17 @@ static void init_parts(struct reducer *reducer)
     records_init(&reducer->records, &reducer->side, reducer->store, &reducer_records_ops, reducer);
     summing_init(&reducer->summing, reducer->blobs, reducer->work);
     reducer_host_init(reducer);
+    news_init(&reducer->news, reducer->feed);
+    store_watch(reducer->store, &(struct store_watcher){news_row, &reducer->news});
     fed_timer_init(&reducer->tick, on_tick, reducer);
+    fed_timer_init(&reducer->space.timer, NULL, reducer); /* until reducer_watch_space() */
     fed_timer_init(&reducer->end.limit, on_limit, reducer);
     fed_event_init(&reducer->end.event, on_stop, reducer);
     reducer->started_ms = reducer_now_ms(reducer);
     reducer->live.seq = fed_clock_utc_ms(); /* so that a seq of an earlier process is old */
 }
 
-static int listen_rpc(struct reducer *reducer, struct fed_err *err)
+int reducer_listen_rpc(struct reducer *reducer, struct fed_err *err)
 {
     const struct federation_server_config config = {
         .listen = reducer->settings->rpc,
@@ -223,11 +233,37 @@ static int listen_rpc(struct reducer *reducer, struct fed_err *err)
     return federation_server_new(&config, &reducer_port_ops, reducer, &reducer->port, err);
 }
 
+/* How many connections to http there is room for, after the limit of open files has been raised as
+ * far as it goes. */
+static uint64_t raise_files(uint64_t connections_max)
+{
+    const rlim_t wanted = connections_max + FILES_OTHER;
+    struct rlimit limit = {0};
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted) {
+        return connections_max;
+    }
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted) {
+        return connections_max;
+    }
+    connections_max =
+        limit.rlim_cur > 2 * FILES_OTHER ? limit.rlim_cur - FILES_OTHER : limit.rlim_cur / 2;
+    fed_log(FED_LOG_WARNING, "reducer", "few_files",
+            "limit=%llu wanted=%llu http_connections_max=%llu hint=\"raise the hard limit of open "
+            "files (ulimit -Hn, LimitNOFILE=)\"",
+            (unsigned long long)limit.rlim_cur, (unsigned long long)wanted,
+            (unsigned long long)connections_max);
+    return connections_max;
+}
+
 static int listen_http(struct reducer *reducer, struct fed_err *err)
 {
     const struct rest_config config = {
         .listen = reducer->settings->http,
         .temp_dir = reducer->work,
+        .connections_max = raise_files(reducer->settings->http_connections_max),
     };
 
     return rest_server_new(&config, &reducer->host, &reducer->rest, err);
@@ -242,7 +278,9 @@ int reducer_new(const struct settings *settings, struct reducer **ret_reducer, s
         return fed_err_set(err, FED_E_NOMEM, "reducer");
     }
     reducer->settings = settings;
+    reducer_entering_init(reducer);
     rc = open_stores(reducer, err);
+    rc = rc < 0 ? rc : feed_new(&reducer->feed, err);
     rc = rc < 0 ? rc : fed_loop_new(&reducer->loop, err);
     rc = rc < 0
              ? rc
@@ -252,9 +290,8 @@ int reducer_new(const struct settings *settings, struct reducer **ret_reducer, s
     }
     init_parts(reducer);
     rc = fed_rpc_new(reducer->loop, &reducer->rpc, err);
-    rc = rc < 0 ? rc : reducer_resume(reducer, err);
-    rc = rc < 0 ? rc : listen_rpc(reducer, err);
     rc = rc < 0 ? rc : listen_http(reducer, err);
+    rc = rc < 0 ? rc : reducer_enter(reducer, err);
     if (rc < 0) {
         return rc;
     }
@@ -287,6 +324,19 @@ static void write_ready(const struct reducer *reducer)
 
 int reducer_run(struct reducer *reducer)
 {
+    struct fed_err err = {0};
+    char why[sizeof(reducer->entering.why)];
+    int rc = 0;
+
+    if (!reducer_is_serving(reducer, why, sizeof(why))) {
+        rc = reducer_await_store(reducer, &err);
+    }
+    if (rc != 0) {
+        if (rc < 0) {
+            fed_log(FED_LOG_ERROR, "reducer", "failed", "why=\"%s\"", err.msg);
+        }
+        return rc < 0 ? FED_EXIT_FAILED : FED_EXIT_OK;
+    }
     fed_log(FED_LOG_INFO, "reducer", "serving", "http_port=%u rpc_port=%u epoch=%llu version=%s",
             rest_server_port(reducer->rest), federation_server_port(reducer->port),
             (unsigned long long)reducer->journal.epoch, CONFED_VERSION);
@@ -320,6 +370,7 @@ static void deinit_parts(struct reducer *reducer)
     attendance_deinit(&reducer->attendance);
     journal_deinit(&reducer->journal);
     shelf_deinit(&reducer->shelf);
+    news_deinit(&reducer->news);
 }
 
 struct reducer *reducer_free(struct reducer *reducer)
@@ -348,8 +399,10 @@ struct reducer *reducer_free(struct reducer *reducer)
     (void)federation_free(reducer->federation);
     json_decref(reducer->session);
     (void)fed_loop_free(reducer->loop);
+    reducer_entering_deinit(reducer);
     (void)blob_close(reducer->blobs);
     (void)store_close(reducer->store);
+    (void)feed_free(reducer->feed);
     if (reducer->work[0] != '\0' && fed_folder_remove(reducer->work, NULL) < 0) {
         fed_log(FED_LOG_WARNING, "reducer", "left_files", "folder=\"%s\"", reducer->work);
     }

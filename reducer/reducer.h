@@ -6,7 +6,7 @@
  *                         └──────────────────────────────────┘
  *
  * Threads: the loop is the caller of reducer_run(); only reducer_stop() may come from elsewhere.
- * At the start the store is read before the loop runs.
+ * At the start the store is read before the loop runs, and awaited if it is away (entering.c).
  */
 #ifndef REDUCER_REDUCER_H
 #define REDUCER_REDUCER_H
@@ -22,12 +22,12 @@ struct reducer;
 
 /* Open everything, read where the federation stands, listen. `settings` is borrowed. Fails as
  * store_open(), blob_open(), with FED_E_CORRUPT (rows that cannot be read), FED_E_IO (a port is
- * taken). Blocks. */
+ * taken). A store that is away is no failure: reducer_run() waits for it. Blocks. */
 FED_NODISCARD int
 reducer_new(const struct settings *settings, struct reducer **ret_reducer, struct fed_err *err);
 
-/* Run until reducer_stop(), or until another reducer has taken the store over. Returns the
- * process's exit status (enum fed_exit). */
+/* Wait for the store if it is away, then run until reducer_stop(), or until another reducer has
+ * taken the store over. Returns the process's exit status (enum fed_exit). */
 int reducer_run(struct reducer *reducer);
 
 /* Drain and end; any thread, idempotent. The open round stays open for the next start. */

@@ -2,17 +2,21 @@
 #ifndef REDUCER_REDUCER_INSIDE_H
 #define REDUCER_REDUCER_INSIDE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "common/base/file.h"
 #include "reducer/attendance.h"
 #include "reducer/core/federation.h"
 #include "reducer/journal.h"
+#include "reducer/news.h"
 #include "reducer/records.h"
 #include "reducer/reducer.h"
+#include "reducer/rest/counters.h"
 #include "reducer/rest/host.h"
 #include "reducer/rpc/federation_server.h"
 #include "reducer/shelf.h"
+#include "reducer/space.h"
 #include "reducer/summing.h"
 
 struct rest_server;
@@ -35,6 +39,9 @@ struct reducer {
     struct federation_server *port;
     struct rest_server *rest;
     struct host host;
+    struct feed *feed;
+    struct counters counters;
+    struct news news;
     json_t *session; /* the row of the running session, or of the last one; owned */
     struct {         /* the open round: for its row */
         uint64_t summed_ms;
@@ -48,6 +55,7 @@ struct reducer {
     struct fed_list polls;   /* struct host_ask: HOST_LIVE that waits for a change */
     struct fed_list pending; /* struct host_ask: waits for FEDERATION_ANSWER or a job */
     struct fed_timer poll_timer;
+    struct fed_timer news_timer;
     struct fed_timer tick;
     struct {
         uint64_t seq;
@@ -55,6 +63,23 @@ struct reducer {
         uint64_t told_ms;
     } live;
     uint64_t started_ms;
+    struct { /* entering.c */
+        pthread_mutex_t lock;
+        pthread_cond_t wake;
+        bool is_stopped; /* under lock, as the following */
+        bool is_serving; /* asks go to the loop */
+        char why[384];   /* not yet */
+    } entering;
+    bool is_pruning;     /* no session starts meanwhile */
+    unsigned n_starting; /* starts that read what is there: no pruning meanwhile */
+    struct {
+        struct space places;
+        struct fed_timer timer;
+        struct fed_job job;
+        bool found_short; /* the job's, as the following */
+        char found[SPACE_TEXT_SIZE];
+        char trouble[SPACE_TEXT_SIZE]; /* as told; empty: none */
+    } space;
     struct {
         struct fed_event event;
         struct fed_job job; /* frees the REST server */
@@ -79,7 +104,7 @@ extern const struct records_ops reducer_records_ops;
 /* -- asks.c */
 void reducer_host_init(struct reducer *reducer);
 void reducer_answer(struct reducer *reducer, uint64_t token, int status, const char *text);
-void reducer_look_polls(struct reducer *reducer);                        /* something has changed */
+void reducer_look_live(struct reducer *reducer);                         /* something has changed */
 void reducer_end_asks(struct reducer *reducer);                          /* answer all with 503 */
 void reducer_ask_done(struct host_ask *ask, int status, json_t *output); /* takes output */
 void reducer_ask_fail(struct host_ask *ask, int status, const char *code, const char *message);
@@ -87,10 +112,29 @@ void reducer_ask_fail(struct host_ask *ask, int status, const char *code, const 
 /* -- starting.c: HOST_SESSION_START */
 void reducer_start_session(struct reducer *reducer, struct host_ask *ask);
 
-/* -- resuming.c: before the loop runs */
+/* -- chores.c */
+void reducer_do_chore(struct reducer *reducer, struct host_ask *ask);
+void reducer_watch_space(struct reducer *reducer); /* before the loop runs; blocks */
+
+/* -- resuming.c: before the loop runs. May be called again after a failure. */
 FED_NODISCARD int reducer_resume(struct reducer *reducer, struct fed_err *err);
 
+/* -- entering.c: before the loop runs */
+enum {
+    REDUCER_AWAY = 1, /* the store: try again */
+    REDUCER_STOPPED,
+};
+void reducer_entering_init(struct reducer *reducer);
+void reducer_entering_deinit(struct reducer *reducer);
+/* Returns 0 or REDUCER_AWAY; fails as reducer_resume() and the listening do. */
+FED_NODISCARD int reducer_enter(struct reducer *reducer, struct fed_err *err);
+/* Enter again and again. Returns 0 or REDUCER_STOPPED; fails likewise. Blocks. */
+FED_NODISCARD int reducer_await_store(struct reducer *reducer, struct fed_err *err);
+void reducer_stop_entering(struct reducer *reducer);                              /* any thread */
+bool reducer_is_serving(struct reducer *reducer, char *ret_why, size_t why_size); /* any thread */
+
 /* -- reducer.c */
+FED_NODISCARD int reducer_listen_rpc(struct reducer *reducer, struct fed_err *err);
 uint64_t reducer_now_ms(const struct reducer *reducer);
 void reducer_fail(struct reducer *reducer, const char *why); /* ends with FED_EXIT_FAILED */
 void reducer_job_ended(struct reducer *reducer);

@@ -112,20 +112,30 @@ static int derive(struct reducer *reducer, struct standing *standing, struct fed
         rows_get_u64(standing->round, "round_number", 0) - rows_get_u64(run, "rounds_before", 0);
     const bool is_committed = strcmp(rows_get_text(standing->round, "phase", ""), "committed") == 0;
     uint64_t failed = rows_get_u64(standing->session, "failed_rounds", 0);
+    json_t *changes;
     json_t *model;
+    bool is_changed = true;
     int rc;
 
     if (number != done + 1) {
         return 0;
     }
     failed += strcmp(rows_get_text(standing->round, "phase", ""), "failed") == 0 ? 1 : 0;
-    (void)json_object_set_new(standing->session, "rounds_done", json_integer((json_int_t)number));
-    (void)json_object_set_new(standing->session, "failed_rounds", json_integer((json_int_t)failed));
+    changes = json_pack("{s:I,s:I}", "rounds_done", (json_int_t)number, "failed_rounds",
+                        (json_int_t)failed);
     if (is_committed) {
-        (void)json_object_set(standing->session, "model_id",
-                              json_object_get(standing->round, "model_id"));
-        (void)json_object_set(standing->session, "_base_round_id",
-                              json_object_get(standing->round, "round_id"));
+        json_t *base =
+            json_pack("{s:O,s:O}", "model_id", json_object_get(standing->round, "model_id"),
+                      "_base_round_id", json_object_get(standing->round, "round_id"));
+        is_changed = json_object_update(changes, base) == 0;
+        json_decref(base);
+    }
+    is_changed = is_changed && json_object_update(standing->session, changes) == 0;
+    json_decref(changes);
+    if (!is_changed) {
+        return fed_err_set(err, FED_E_NOMEM, "the session's row");
+    }
+    if (is_committed) {
         model = rows_model_encode(standing->round, standing->session,
                                   rows_get_u64(run, "models_before", 0) + number - failed);
         rc = store_put(reducer->store, STORE_MODELS, model, err);
@@ -250,7 +260,9 @@ static int forget_start(struct reducer *reducer, struct fed_err *err)
     const uint64_t version = rows_get_u64(row, "version", 0);
     int rc;
 
-    (void)json_object_set_new(row, "running_session_id", json_string(""));
+    if (json_object_set_new(row, "running_session_id", json_string("")) != 0) {
+        return fed_err_set(err, FED_E_NOMEM, "the federation's row");
+    }
     rc = store_replace(reducer->store, STORE_FEDERATION, version, row, err);
     return rc <= 0 ? rc : fed_err_set(err, FED_E_CONFLICT, "the federation's row changed");
 }
@@ -260,6 +272,15 @@ static bool has_begun(const json_t *session)
     const char *status = rows_get_text(session, "status", "");
 
     return json_object_get(session, "_run") != NULL && strcmp(status, "Created") != 0;
+}
+
+/* As it was before: the next try reads everything again. */
+static void forget_all(struct reducer *reducer)
+{
+    journal_deinit(&reducer->journal);
+    reducer->federation = federation_free(reducer->federation);
+    json_decref(reducer->session);
+    reducer->session = NULL;
 }
 
 int reducer_resume(struct reducer *reducer, struct fed_err *err)
@@ -284,7 +305,6 @@ int reducer_resume(struct reducer *reducer, struct fed_err *err)
     rc = rc < 0 ? rc
                 : federation_new(&named, next_round_id, reducer_now_ms(reducer),
                                  &reducer->federation, err);
-    rc = rc < 0 ? rc : forget_attendance(reducer, err);
     rc = rc < 0 ? rc : read_standing(reducer, &standing, err);
     if (rc == 0 && has_begun(standing.session)) {
         if (standing.round != NULL &&
@@ -296,6 +316,11 @@ int reducer_resume(struct reducer *reducer, struct fed_err *err)
                rows_get_text(reducer->journal.federation, "running_session_id", "")[0] != '\0') {
         rc = forget_start(reducer, err);
     }
+    rc =
+        rc < 0 ? rc : forget_attendance(reducer, err); /* begins to write: the last that can fail */
     drop_standing(&standing);
+    if (rc < 0) {
+        forget_all(reducer);
+    }
     return rc;
 }

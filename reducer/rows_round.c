@@ -279,15 +279,16 @@ static double seconds(uint64_t ms)
     return (double)ms / 1000.0;
 }
 
-/* FEDn's entry of one combiner in a round that has ended well. */
+/* FEDn's entry of one combiner in a round that has ended well. Its time_combination is the whole,
+ * from the plan to the sum at the reducer: what loading and aggregation leave of it, it waited. */
 static json_t *encode_combiner(const struct round *round,
                                const struct round_part *part,
                                const struct rows_round_context *context)
 {
     const struct roster_combiner *combiner =
         roster_find_combiner(context->roster, part->combiner_id);
-    const uint64_t sum_ms =
-        context->summed_ms > round->closed_ms ? context->summed_ms - round->closed_ms : 0;
+    const uint64_t end_ms =
+        context->summed_ms > round->closed_ms ? context->summed_ms : round->closed_ms;
     const uint64_t required =
         rows_get_u64(json_object_get(context->session, "session_config"), "clients_required", 1);
     json_int_t n_asked = 0;
@@ -300,9 +301,11 @@ static json_t *encode_combiner(const struct round *round,
         rows_task_data(context->session, "training", round->round_id, round->round_number,
                        round->base_model_id, context->round_timeout_ms),
         "data", "aggregation_time", "nr_aggregated_models", (json_int_t)part->n_entries,
-        "time_model_aggregation", seconds(sum_ms), "time_model_load", 0.0, "nr_expected_updates",
-        n_asked, "nr_required_updates", (json_int_t)required, "time_combination", seconds(sum_ms),
-        "timeout", seconds(context->round_timeout_ms), "model_id", round->model_id, "name",
+        "time_model_aggregation", (double)part->sum_us / 1e6, "time_model_load",
+        (double)part->load_us / 1e6, "nr_expected_updates", n_asked, "nr_required_updates",
+        (json_int_t)required, "time_combination",
+        seconds(round->planned_ms == 0 ? 0 : end_ms - round->planned_ms), "timeout",
+        seconds(context->round_timeout_ms), "model_id", round->model_id, "name",
         rows_text(combiner == NULL ? part->combiner_id : combiner->name), "round_id",
         round->round_id, "status", "Success", "time_exec_training",
         seconds(round->planned_ms == 0 ? 0 : round->closed_ms - round->planned_ms));

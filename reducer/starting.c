@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/base/log.h"
+#include "reducer/pruning.h"
 #include "reducer/reducer_inside.h"
 #include "reducer/rows.h"
 
@@ -102,13 +103,18 @@ static int check_model(const struct reducer *reducer, const char *model_id, stru
 {
     json_t *row = NULL;
     uint64_t size = 0;
+    bool is_pruned;
     int rc;
 
     if (!fed_id_is_valid(model_id)) {
         return NO_MODEL;
     }
     rc = store_get(reducer->store, STORE_MODELS, model_id, &row, err);
+    is_pruned = pruning_is_pruned(row);
     json_decref(row);
+    if (rc == 0 && is_pruned) {
+        return NO_MODEL; /* its file may be there still, but not for long */
+    }
     if (rc != 0) {
         return rc < 0 ? rc : NO_MODEL;
     }
@@ -271,6 +277,7 @@ static void on_read(void *arg)
     struct reducer *reducer = starting->reducer;
     struct host_ask *ask = find_ask(reducer, starting->ask);
 
+    reducer->n_starting--;
     if (ask == NULL || reducer->end.is_draining) {
         free_starting(starting);
     } else if (starting->rc != 0) {
@@ -298,6 +305,10 @@ void reducer_start_session(struct reducer *reducer, struct host_ask *ask)
         reducer_ask_fail(ask, 400, "session_running", "A session is already running!");
         return;
     }
+    if (reducer->is_pruning) {
+        reducer_ask_fail(ask, 503, "pruning", "Models are being pruned: try again");
+        return;
+    }
     starting = calloc(1, sizeof(*starting));
     if (starting == NULL || (starting->input = json_deep_copy(ask->input)) == NULL) {
         free(starting);
@@ -309,6 +320,7 @@ void reducer_start_session(struct reducer *reducer, struct host_ask *ask)
     starting->token = (uint64_t)(uintptr_t)ask;
     fed_list_add(&reducer->pending, &ask->link);
     reducer->end.n_jobs++;
+    reducer->n_starting++;
     fed_job_init(&starting->job, work, on_read, starting);
     fed_workers_submit(reducer->workers, NULL, &starting->job);
 }

@@ -208,7 +208,7 @@ char *agent_json_meta(const struct agent_kept *kept,
     if (training != NULL && kept->loss >= 0) {
         (void)json_object_set_new(training, "train_loss", json_real(kept->loss));
     }
-    return encode(json_pack("{s:f, s:o, s:f, s:f, s:f, s:s}", "exec_training", kept->train_s,
+    return encode(json_pack("{s:f, s:o, s:f, s:f, s:f, s:s*}", "exec_training", kept->train_s,
                             "training_metadata", training, "processing_time", times->processing_s,
                             "upload_model", times->upload_s, "fetch_model", times->fetch_s,
                             "config", task_data));
@@ -224,7 +224,7 @@ char *agent_json_scores(const struct agent_score *scores, size_t n_scores)
     return encode(json);
 }
 
-char *agent_json_about(const struct agent_task *task, const char *update_id)
+char *agent_json_about(const struct agent_task *task, const char *update_id, const char *meta)
 {
     json_t *json = json_pack("{s:s, s:s, s:s}", "modelId", task->model_id, "correlationId",
                              task->correlation_id, "sessionId", task->session_id);
@@ -234,6 +234,9 @@ char *agent_json_about(const struct agent_task *task, const char *update_id)
     }
     if (update_id != NULL) {
         (void)json_object_set_new(json, "modelUpdateId", json_string(update_id));
+    }
+    if (meta != NULL) {
+        (void)json_object_set_new(json, "meta", json_string(meta));
     }
     return encode(json);
 }

@@ -39,7 +39,8 @@ agent_json_read_joined(struct fed_view body, struct agent_joined *ret_joined, st
 void agent_json_read_message(struct fed_view body, char *ret_text, size_t text_size);
 
 /* ModelUpdate.meta, FEDn's keys: exec_training, training_metadata, processing_time, upload_model,
- * fetch_model (seconds), config (the task's data, word for word). */
+ * fetch_model (seconds), config (the task's data, word for word; absent where task_data is NULL).
+ */
 struct agent_times {
     double fetch_s;
     double upload_s;
@@ -56,8 +57,8 @@ struct agent_score {
 };
 char *agent_json_scores(const struct agent_score *scores, size_t n_scores);
 
-/* SendStatus' data: the ids of what it is about. */
-char *agent_json_about(const struct agent_task *task, const char *update_id);
+/* SendStatus' data: the ids of what it is about; update_id and meta may be NULL. */
+char *agent_json_about(const struct agent_task *task, const char *update_id, const char *meta);
 
 /* The record of the kept update. Reading fails with FED_E_INVALID. */
 char *agent_json_kept(const struct agent_kept *kept);

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/link/partial.h"
 #include "common/model/exact.h"
 
 struct summing {
@@ -125,6 +124,33 @@ static void take_off(struct fold *fold, struct fed_npz *npz)
     }
 }
 
+static int make_sums(struct summing *summing, struct fed_err *err)
+{
+    if (summing->sums == NULL) {
+        summing->sums = calloc((size_t)summing->base->layout.n_elements + 1, sizeof(int64_t));
+    }
+    return summing->sums != NULL
+               ? 0
+               : fed_err_set(err, FED_E_NOMEM, "a sum of %llu values",
+                             (unsigned long long)summing->base->layout.n_elements);
+}
+
+int summing_load(struct summing *summing,
+                 const char *path,
+                 const struct fed_partial *partial,
+                 struct fed_err *err)
+{
+    int rc;
+
+    if (partial->n_params != summing->base->layout.n_elements) {
+        return fed_err_set(err, FED_E_INVALID, "%llu sums for %llu parameters",
+                           (unsigned long long)partial->n_params,
+                           (unsigned long long)summing->base->layout.n_elements);
+    }
+    rc = make_sums(summing, err);
+    return rc < 0 ? rc : fed_partial_add(path, partial, summing->sums, err);
+}
+
 int summing_fold(struct summing *summing,
                  const char *path,
                  const struct fed_npz_limits *limits,
@@ -139,12 +165,9 @@ int summing_fold(struct summing *summing,
     if (summing->is_broken) {
         return fed_err_set(err, FED_E_INTERNAL, "the sum is to be rebuilt first");
     }
-    if (summing->sums == NULL) {
-        summing->sums = calloc((size_t)summing->base->layout.n_elements + 1, sizeof(int64_t));
-        if (summing->sums == NULL) {
-            return fed_err_set(err, FED_E_NOMEM, "a sum of %llu values",
-                               (unsigned long long)summing->base->layout.n_elements);
-        }
+    rc = make_sums(summing, err);
+    if (rc < 0) {
+        return rc;
     }
     rc = fed_npz_open(path, limits, &npz, &why);
     rc = rc != 0 ? rc : fed_layout_match(fed_npz_get_layout(npz), &summing->base->layout, &why);

@@ -19,6 +19,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/err.h"
 #include "common/link/link.h"
+#include "common/link/partial.h"
 #include "common/model/npz.h"
 
 struct summing;
@@ -41,6 +42,13 @@ FED_NODISCARD int summing_fold(struct summing *summing,
                                const char *path,
                                const struct fed_npz_limits *limits,
                                uint64_t examples,
+                               struct fed_err *err);
+/* Begin from the sums of a partial that has passed fed_partial_open(): before the first fold.
+ * Fails with FED_E_INVALID (another number of parameters), FED_E_CORRUPT, FED_E_IO, FED_E_NOMEM:
+ * the sum is to be freed. */
+FED_NODISCARD int summing_load(struct summing *summing,
+                               const char *path,
+                               const struct fed_partial *partial,
                                struct fed_err *err);
 bool summing_is_broken(const struct summing *summing);
 

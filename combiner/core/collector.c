@@ -237,18 +237,22 @@ static bool fill_hello(const struct collector *collector, struct fed_hello *hell
     return true;
 }
 
-void collector_link_up(struct collector *collector, uint64_t now_ms)
+void collector_say_hello(struct collector *collector)
 {
-    struct fed_up *up;
+    struct fed_up *up = collector_push_up(collector, FED_UP_HELLO);
 
-    (void)now_ms;
-    collector->is_linked = true;
-    rounds_link_down(collector); /* the former link may have gone unnoticed */
-    up = collector_push_up(collector, FED_UP_HELLO);
     if (up != NULL && !fill_hello(collector, &up->hello)) {
         /* Out of memory. Half a Hello would tell lies: this one is refused, and the link ends. */
         fed_hello_deinit(&up->hello);
     }
+}
+
+void collector_link_up(struct collector *collector, uint64_t now_ms)
+{
+    (void)now_ms;
+    collector->is_linked = true;
+    rounds_link_down(collector); /* the former link may have gone unnoticed */
+    collector_say_hello(collector);
     tasks_ask_models(collector);
 }
 

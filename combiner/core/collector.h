@@ -7,6 +7,7 @@
  *   round:   PLANNED --base here--> COLLECTING --Close--> SEALING --all folded, written--> SEALED
  *            PLANNED --Close--> SEALING (sealed without the base when nothing is admitted)
  *            any of them --Plan with a higher plan_seq--> PLANNED, its sum rebuilt from the spool
+ *            any of them --what was admitted is lost--> the sum rebuilt without it, a new Hello
  *            any of them --Done--> (dropped)
  *
  *   update:  (announced) --from another connection--> HELD --its time, or the client's stream-->
@@ -129,6 +130,8 @@ struct collector_recovery {
                                        * task goes out before the reducer speaks, or within it */
     const struct fed_entry *admitted; /* (n_admitted,) of its log; of one client the first counts */
     size_t n_admitted;
+    const struct fed_entry *lost; /* (n_lost,) of the log, too, and in the spool no more */
+    size_t n_lost;
     bool is_sealed; /* the log ends with SEAL for this very plan_seq, and the partial is there */
 };
 
@@ -213,6 +216,14 @@ void collector_folded(struct collector *collector,
                       uint64_t plan_seq,
                       const char *client_id,
                       uint64_t now_ms);
+/* These entries, sorted by client_id, are in the spool no more, and the sum folds nothing until it
+ * is reset: they leave the round, and their clients are asked again - those too that have not
+ * heard their OK, and announce what is not here any more. */
+void collector_lost(struct collector *collector,
+                    const char *round_id,
+                    const struct fed_entry *entries,
+                    size_t n_entries,
+                    uint64_t now_ms);
 void collector_sealed(struct collector *collector,
                       const char *round_id,
                       uint64_t plan_seq,

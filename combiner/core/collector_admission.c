@@ -541,6 +541,31 @@ void collector_forget(struct collector *collector, uint64_t token)
     }
 }
 
+/* It was admitted, its client has not heard the OK, and it went with a checkpoint or in a power
+ * cut: that is no refusal. Its task, which the client may have taken for the one it was busy with,
+ * is sent again behind the answer. */
+static bool
+ask_again(struct collector *collector, struct collector_pending *pending, uint64_t now_ms)
+{
+    const struct collector_announcement announcement = pending->announcement;
+    struct collector_round *round = rounds_find(collector, announcement.round_id);
+    const struct collector_client *client = clients_find(collector, announcement.client_id);
+    struct collector_seat *seat =
+        round == NULL ? NULL : rounds_find_seat(round, announcement.client_id);
+
+    if (seat == NULL || seat->is_admitted ||
+        !rounds_is_lost(round, announcement.client_id, announcement.update_id)) {
+        return false;
+    }
+    drop_update(collector, pending);
+    finish(collector, pending, true);
+    seat->task_stream = 0;
+    if (client != NULL) {
+        tasks_send(collector, client, now_ms);
+    }
+    return true;
+}
+
 void collector_checked(struct collector *collector,
                        uint64_t token,
                        enum fed_refusal reason,
@@ -561,6 +586,9 @@ void collector_checked(struct collector *collector,
         give_up(collector, pending, now_ms);
         return;
     }
+    if (reason == FED_REFUSAL_NOT_UPLOADED && ask_again(collector, pending, now_ms)) {
+        return;
+    }
     judgement = judge(collector, &pending->announcement);
     if (judgement.verdict == VERDICT_GO || judgement.verdict == VERDICT_WAIT) {
         judgement = refuse(reason, detail == NULL ? "" : detail);
@@ -570,19 +598,6 @@ void collector_checked(struct collector *collector,
         tell_refused(collector, &pending->announcement, &judgement);
     }
     finish(collector, pending, true);
-}
-
-static void tell_admitted(struct collector *collector,
-                          const struct collector_round *round,
-                          const struct fed_entry *entry)
-{
-    struct fed_up *up = collector_push_up(collector, FED_UP_ADMITTED);
-
-    if (up != NULL) {
-        memcpy(up->round_id, round->plan.round_id, sizeof(up->round_id));
-        up->plan_seq = round->plan.plan_seq;
-        up->admitted = *entry;
-    }
 }
 
 /* ADMIT is in the log: step (4). */
@@ -597,7 +612,7 @@ admit(struct collector *collector, struct collector_round *round, struct collect
     if (rounds_find_entry(round, entry.client_id) == NULL) {
         is_ok = rounds_admit(collector, round, &entry);
         if (is_ok && rounds_find_seat(round, entry.client_id) != NULL) {
-            tell_admitted(collector, round, &entry);
+            rounds_tell_admitted(collector, round, &entry);
         }
     }
     finish(collector, pending, is_ok);

@@ -51,6 +51,12 @@ struct collector_seat {
     enum fed_refusal refusal; /* its own update was refused, or it is set aside */
 };
 
+/* An entry under the present plan. */
+struct collector_mark {
+    bool is_folded;
+    bool is_untold; /* the reducer has been told of it under a former plan, if at all */
+};
+
 struct collector_round {
     struct fed_plan plan; /* owned, its clients sorted */
     enum fed_link_round_state state;
@@ -59,12 +65,14 @@ struct collector_round {
     struct collector_seat *seats; /* (plan.n_clients,) owned */
     /* ADMITs of the log, owned: first the n_admitted of clients in the plan, then the others */
     struct fed_entry *entries;
-    bool *is_folded; /* (n_entries,) owned: in the sum under the present plan_seq */
+    struct collector_mark *marks; /* (n_entries,) owned: how each entry stands */
     size_t n_entries;
     size_t n_admitted;
     size_t capacity;
     size_t n_folded;
     size_t n_logging;
+    struct fed_entry *lost; /* (n_lost,) owned: were admitted, and are in the spool no more */
+    size_t n_lost;
     struct fed_refused *refused; /* (n_refused,) owned, at most COLLECTOR_REFUSED_MAX */
     size_t n_refused;
     bool is_summing;    /* RESET_SUM is out for the present plan_seq */
@@ -149,6 +157,8 @@ struct collector_action *collector_push_round(struct collector *collector,
                                               const struct collector_round *round);
 /* A message to the reducer; NULL when the link is down, too: the next Hello says it. */
 struct fed_up *collector_push_up(struct collector *collector, enum fed_up_type type);
+/* All that is here, when the link is up. */
+void collector_say_hello(struct collector *collector);
 void collector_format_key(uint64_t number, char ret_key[COLLECTOR_KEY_SIZE]);
 
 /* collector_clients.c */
@@ -199,6 +209,14 @@ const struct collector_past *rounds_find_past(const struct collector *collector,
 bool rounds_admit(struct collector *collector,
                   struct collector_round *round,
                   const struct fed_entry *entry);
+/* Was it admitted, and went? */
+bool rounds_is_lost(const struct collector_round *round,
+                    const char *client_id,
+                    const char *update_id);
+/* Tell the reducer: it is in the sum of the present plan, or will be. */
+void rounds_tell_admitted(struct collector *collector,
+                          const struct collector_round *round,
+                          const struct fed_entry *entry);
 void rounds_list_refused(struct collector_round *round, const struct fed_refused *refused);
 void rounds_try_seal(struct collector *collector, struct collector_round *round);
 void rounds_plan(struct collector *collector, const struct fed_plan *plan, uint64_t now_ms);

@@ -167,16 +167,16 @@ static bool grow(struct collector_round *round)
 {
     const size_t capacity = round->capacity == 0 ? 16 : round->capacity * 2;
     struct fed_entry *entries;
-    bool *is_folded;
+    struct collector_mark *marks;
 
     if (round->n_entries < round->capacity) {
         return true;
     }
     entries = realloc(round->entries, capacity * sizeof(*entries));
     round->entries = entries == NULL ? round->entries : entries;
-    is_folded = realloc(round->is_folded, capacity * sizeof(*is_folded));
-    round->is_folded = is_folded == NULL ? round->is_folded : is_folded;
-    if (entries == NULL || is_folded == NULL) {
+    marks = realloc(round->marks, capacity * sizeof(*marks));
+    round->marks = marks == NULL ? round->marks : marks;
+    if (entries == NULL || marks == NULL) {
         return false;
     }
     round->capacity = capacity;
@@ -196,13 +196,13 @@ bool rounds_admit(struct collector *collector,
     round->n_entries++;
     if (seat == NULL) {
         round->entries[round->n_entries - 1] = *entry;
-        round->is_folded[round->n_entries - 1] = false;
+        round->marks[round->n_entries - 1] = (struct collector_mark){0};
         return true;
     }
     round->entries[round->n_entries - 1] = round->entries[round->n_admitted];
-    round->is_folded[round->n_entries - 1] = false;
+    round->marks[round->n_entries - 1] = (struct collector_mark){0};
     round->entries[round->n_admitted] = *entry;
-    round->is_folded[round->n_admitted] = false;
+    round->marks[round->n_admitted] = (struct collector_mark){0};
     seat->entry = round->n_admitted++;
     seat->is_admitted = true;
     seat->refusal = FED_REFUSAL_NONE;
@@ -213,6 +213,19 @@ bool rounds_admit(struct collector *collector,
     return true;
 }
 
+void rounds_tell_admitted(struct collector *collector,
+                          const struct collector_round *round,
+                          const struct fed_entry *entry)
+{
+    struct fed_up *up = collector_push_up(collector, FED_UP_ADMITTED);
+
+    if (up != NULL) {
+        memcpy(up->round_id, round->plan.round_id, sizeof(up->round_id));
+        up->plan_seq = round->plan.plan_seq;
+        up->admitted = *entry;
+    }
+}
+
 void collector_folded(struct collector *collector,
                       const char *round_id,
                       uint64_t plan_seq,
@@ -221,17 +234,124 @@ void collector_folded(struct collector *collector,
 {
     struct collector_round *round = rounds_find(collector, round_id);
     const struct collector_seat *seat;
+    struct collector_mark *mark;
 
     (void)now_ms;
     if (round == NULL || plan_seq != round->plan.plan_seq) {
         return; /* into a sum that is thrown away */
     }
     seat = rounds_find_seat(round, client_id);
-    if (seat != NULL && seat->is_admitted && !round->is_folded[seat->entry]) {
-        round->is_folded[seat->entry] = true;
+    mark = seat != NULL && seat->is_admitted ? &round->marks[seat->entry] : NULL;
+    if (mark != NULL && !mark->is_folded) {
+        mark->is_folded = true;
         round->n_folded++;
     }
+    if (mark != NULL && mark->is_untold) {
+        mark->is_untold = false;
+        rounds_tell_admitted(collector, round, &round->entries[seat->entry]);
+    }
     rounds_try_seal(collector, round);
+}
+
+/* Put the entries of the plan's clients first, the others behind them. All are to be folded, and
+ * those that are untold to be told. */
+static void sort_entries(struct collector_round *round, bool is_untold)
+{
+    round->n_admitted = 0;
+    round->n_folded = 0;
+    for (size_t i = 0; i < round->n_entries; i++) {
+        struct collector_seat *seat = rounds_find_seat(round, round->entries[i].client_id);
+        round->marks[i] = (struct collector_mark){.is_untold = is_untold};
+        if (seat != NULL) {
+            const struct fed_entry held = round->entries[i];
+            round->entries[i] = round->entries[round->n_admitted];
+            round->entries[round->n_admitted] = held;
+            seat->entry = round->n_admitted++;
+            seat->is_admitted = true;
+            seat->refusal = FED_REFUSAL_NONE;
+        }
+    }
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    return strcmp(((const struct fed_entry *)a)->client_id,
+                  ((const struct fed_entry *)b)->client_id);
+}
+
+/* Take those entries out of the round, and what stands between their clients and their tasks. */
+static void
+forget_entries(struct collector_round *round, const struct fed_entry *entries, size_t n_entries)
+{
+    size_t n = 0;
+
+    assert(round->seats != NULL); /* there is a plan */
+    for (size_t i = 0; i < round->n_entries; i++) {
+        const struct fed_entry *entry = &round->entries[i];
+        struct collector_seat *seat = rounds_find_seat(round, entry->client_id);
+        const struct fed_entry *lost =
+            n_entries == 0 ? NULL
+                           : bsearch(entry, entries, n_entries, sizeof(*entries), compare_entries);
+        if (lost == NULL || strcmp(lost->update_id, entry->update_id) != 0) {
+            round->entries[n++] = *entry;
+        } else if (seat != NULL) {
+            seat->task_stream = 0;
+        }
+    }
+    round->n_entries = n;
+    for (size_t i = 0; i < round->plan.n_clients; i++) {
+        round->seats[i].is_admitted = false;
+    }
+    sort_entries(round, false); /* Hello tells of them */
+}
+
+/* Out of memory, or with more than can be: who announces one of these is refused. */
+static void
+note_lost(struct collector_round *round, const struct fed_entry *entries, size_t n_entries)
+{
+    struct fed_entry *grown =
+        n_entries == 0 || n_entries > FED_LINK_CLIENTS_MAX - round->n_lost
+            ? NULL
+            : realloc(round->lost, (round->n_lost + n_entries) * sizeof(*grown));
+
+    if (grown != NULL) {
+        memcpy(grown + round->n_lost, entries, n_entries * sizeof(*grown));
+        round->lost = grown;
+        round->n_lost += n_entries;
+    }
+}
+
+bool rounds_is_lost(const struct collector_round *round,
+                    const char *client_id,
+                    const char *update_id)
+{
+    for (size_t i = 0; i < round->n_lost; i++) {
+        if (strcmp(round->lost[i].client_id, client_id) == 0 &&
+            strcmp(round->lost[i].update_id, update_id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void collector_lost(struct collector *collector,
+                    const char *round_id,
+                    const struct fed_entry *entries,
+                    size_t n_entries,
+                    uint64_t now_ms)
+{
+    struct collector_round *round = rounds_find(collector, round_id);
+
+    if (round == NULL) {
+        return;
+    }
+    forget_entries(round, entries, n_entries);
+    note_lost(round, entries, n_entries);
+    round->is_summing = false;
+    round->is_seal_asked = false;
+    begin_sum(collector, round);
+    collector_say_hello(collector);
+    tasks_send_all(collector, now_ms);
 }
 
 static void hand_over(struct collector *collector, struct collector_round *round)
@@ -312,7 +432,8 @@ static struct collector_round *free_round(struct collector_round *round)
         fed_plan_deinit(&round->plan);
         free(round->seats);
         free(round->entries);
-        free(round->is_folded);
+        free(round->marks);
+        free(round->lost);
         free(round->refused);
         free(round);
     }
@@ -343,25 +464,6 @@ static bool take_plan(struct collector_round *round, struct fed_plan *plan)
     *plan = (struct fed_plan){0};
     round->seats = seats;
     return true;
-}
-
-/* Put the entries of the plan's clients first, the others behind them. */
-static void sort_entries(struct collector_round *round)
-{
-    round->n_admitted = 0;
-    round->n_folded = 0;
-    for (size_t i = 0; i < round->n_entries; i++) {
-        struct collector_seat *seat = rounds_find_seat(round, round->entries[i].client_id);
-        round->is_folded[i] = false;
-        if (seat != NULL) {
-            const struct fed_entry held = round->entries[i];
-            round->entries[i] = round->entries[round->n_admitted];
-            round->entries[round->n_admitted] = held;
-            seat->entry = round->n_admitted++;
-            seat->is_admitted = true;
-            seat->refusal = FED_REFUSAL_NONE;
-        }
-    }
 }
 
 static void forget_round(struct collector *collector,
@@ -418,7 +520,7 @@ static void adopt_plan(struct collector *collector, struct fed_plan *plan, uint6
         return;
     }
     round->deadline_ms = deadline_ms;
-    sort_entries(round);
+    sort_entries(round, true);
     round->is_summing = false;
     round->is_seal_asked = false;
     round->is_handing = false;
@@ -477,6 +579,7 @@ recover_round(struct collector *collector, struct collector_recovery *recovery, 
         }
         return free_round(round);
     }
+    note_lost(round, recovery->lost, recovery->n_lost);
     round->state = recovery->is_sealed ? FED_LINK_ROUND_SEALED : FED_LINK_ROUND_PLANNED;
     round->instance = ++collector->n_instances;
     round->deadline_ms = now_ms + round->plan.time_left_ms;

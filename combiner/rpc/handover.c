@@ -82,6 +82,8 @@ static void send_chunks(struct handover *handover)
             chunk.combiner_id = handover->combiner_id;
             chunk.plan_seq = handover->config.plan_seq;
             chunk.size_bytes = size;
+            chunk.load_us = handover->config.load_us;
+            chunk.sum_us = handover->config.sum_us;
         }
         ok = fed_rpc_call_send(handover->call,
                                fed_rpc_out_pack_bulk(&chunk.base, DATA_FIELD, handover->slab,

@@ -22,6 +22,8 @@ struct handover_config {
     const char *combiner_id;
     const char *round_id;
     uint64_t plan_seq;
+    uint64_t load_us; /* what the updates cost here, for the round's row */
+    uint64_t sum_us;
     uint64_t seed; /* of the jitter */
 };
 

@@ -155,6 +155,9 @@ void reducer_link_send(struct reducer_link *link, const struct fed_up *up)
 
 static void take_welcome(struct reducer_link *link, const struct fed_down *down)
 {
+    if (link->phase == LINK_UP) {
+        return; /* to another Hello on the same link */
+    }
     link->phase = LINK_UP;
     link->attempt = 0;
     link->is_told = false;

@@ -63,7 +63,8 @@ static bool decode(struct fed_view body, struct log_record *ret_record)
     return in.ok && in.left == 0;
 }
 
-static int append(int fd, const char *path, struct fed_view bytes, struct fed_err *err)
+static int
+append(int fd, const char *path, struct fed_view bytes, bool is_durable, struct fed_err *err)
 {
     struct stat st;
     int rc;
@@ -72,13 +73,19 @@ static int append(int fd, const char *path, struct fed_view bytes, struct fed_er
         return fed_file_error(err, "stat", path);
     }
     rc = fed_file_write(fd, bytes.data, bytes.size, err);
+    if (rc == 0 && is_durable && fdatasync(fd) != 0) {
+        rc = fed_file_error(err, "sync", path);
+    }
     if (rc < 0 && ftruncate(fd, st.st_size) != 0) {
         return fed_err_wrap(err, rc, "%s, and its end cannot be cut off", path);
     }
     return rc < 0 ? fed_err_wrap(err, rc, "%s", path) : 0;
 }
 
-int log_append(const char *path, const struct log_record *record, struct fed_err *err)
+int log_append(const char *path,
+               const struct log_record *record,
+               bool is_durable,
+               struct fed_err *err)
 {
     struct fed_buf buf;
     int fd = -1;
@@ -88,7 +95,8 @@ int log_append(const char *path, const struct log_record *record, struct fed_err
     rc = encode(&buf, record, err);
     if (rc == 0) {
         fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-        rc = fd < 0 ? fed_file_error(err, "open", path) : append(fd, path, fed_buf_view(&buf), err);
+        rc = fd < 0 ? fed_file_error(err, "open", path)
+                    : append(fd, path, fed_buf_view(&buf), is_durable, err);
     }
     if (fd >= 0 && close(fd) != 0 && rc == 0) {
         rc = fed_file_error(err, "close", path);
@@ -97,12 +105,29 @@ int log_append(const char *path, const struct log_record *record, struct fed_err
     return rc;
 }
 
+/* Do these bytes, at least PREFIX_SIZE, begin with a whole record? */
+static bool find_record(struct fed_view bytes, struct log_record *ret_record, size_t *ret_size)
+{
+    const uint8_t *data = bytes.data;
+    const size_t size = fed_load_le32(data);
+
+    if (size > BODY_MAX || size > bytes.size - PREFIX_SIZE ||
+        fed_crc32(0, data + PREFIX_SIZE, size) != fed_load_le32(data + 4) ||
+        !decode(fed_view_of(data + PREFIX_SIZE, size), ret_record)) {
+        return false;
+    }
+    *ret_size = PREFIX_SIZE + size;
+    return true;
+}
+
 int log_read(const char *path, log_record_fn fn, void *arg, struct fed_err *err)
 {
     struct log_record record;
     struct fed_err load_err = {0};
     struct fed_buf buf;
     size_t at = 0;
+    size_t end = 0;
+    size_t size = 0;
     int rc = fed_file_load(path, LOG_SIZE_MAX, &buf, &load_err);
 
     if (rc == -FED_E_NOT_FOUND) {
@@ -112,17 +137,15 @@ int log_read(const char *path, log_record_fn fn, void *arg, struct fed_err *err)
         return fed_err_set(err, load_err.code, "%s", load_err.msg);
     }
     while (rc == 0 && buf.size - at >= PREFIX_SIZE) {
-        const size_t size = fed_load_le32(buf.data + at);
-        const uint8_t *body = buf.data + at + PREFIX_SIZE;
-        if (size > buf.size - at - PREFIX_SIZE || size > BODY_MAX ||
-            fed_crc32(0, body, size) != fed_load_le32(buf.data + at + 4) ||
-            !decode(fed_view_of(body, size), &record)) {
-            break;
+        if (!find_record(fed_view_of(buf.data + at, buf.size - at), &record, &size)) {
+            at++; /* torn; a later write may have worked again */
+            continue;
         }
         rc = fn(arg, &record, err);
-        at += PREFIX_SIZE + size;
+        at += size;
+        end = at;
     }
-    if (rc == 0 && at < buf.size && truncate(path, (off_t)at) != 0) {
+    if (rc == 0 && end < buf.size && truncate(path, (off_t)end) != 0) {
         rc = fed_file_error(err, "cut the torn end of", path);
     }
     fed_buf_deinit(&buf);

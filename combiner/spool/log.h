@@ -4,11 +4,13 @@
  *   body   = u8 1 · client_id · update_id · u64 examples · u64 serial · u64 bytes · u32 CRC-32
  *          | u8 2 · u64 plan_seq · SHA-256 of the partial
  *
- * A record is appended by one write. What a power cut tore is at the end: reading stops there.
+ * A record is appended by one write. What a full disk or a power cut tore has no CRC-32 that holds,
+ * and is stepped over: what was written after it was answered OK, too.
  */
 #ifndef COMBINER_SPOOL_LOG_H
 #define COMBINER_SPOOL_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "combiner/spool/spool.h"
@@ -28,9 +30,10 @@ struct log_record {
     uint8_t sha256[FED_SHA256_SIZE]; /* SEAL */
 };
 
-/* Append one record to the file; on failure its length is as before. Fails with FED_E_IO. */
+/* Append one record to the file, and flush it where is_durable; on failure its length is as before.
+ * Fails with FED_E_IO. */
 FED_NODISCARD int
-log_append(const char *path, const struct log_record *record, struct fed_err *err);
+log_append(const char *path, const struct log_record *record, bool is_durable, struct fed_err *err);
 
 typedef int (*log_record_fn)(void *arg, const struct log_record *record, struct fed_err *err);
 

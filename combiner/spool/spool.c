@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "combiner/spool/checkpoint.h"
 #include "combiner/spool/log.h"
 #include "combiner/spool/plan_file.h"
 #include "common/base/clock.h"
@@ -30,6 +31,7 @@ struct spool {
     char folder[FED_PATH_SIZE];
     char combiner_id[FED_ID_SIZE];
     int lock_fd;
+    bool is_synced;                /* an admission is flushed before it is one */
     _Atomic uint64_t *next_serial; /* owned; the one thing that changes */
 };
 
@@ -197,7 +199,7 @@ static int make_folders(const struct spool *spool, struct fed_err *err)
     return rc;
 }
 
-int spool_open(const char *folder, struct spool **ret_spool, struct fed_err *err)
+int spool_open(const char *folder, bool is_synced, struct spool **ret_spool, struct fed_err *err)
 {
     FED_CLEANUP(spool_close_p) struct spool *spool = calloc(1, sizeof(*spool));
     int rc;
@@ -206,6 +208,7 @@ int spool_open(const char *folder, struct spool **ret_spool, struct fed_err *err
         return fed_err_set(err, FED_E_NOMEM, "spool");
     }
     spool->lock_fd = -1;
+    spool->is_synced = is_synced;
     spool->next_serial = calloc(1, sizeof(*spool->next_serial));
     if (spool->next_serial == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "spool");
@@ -241,6 +244,11 @@ struct spool *spool_close(struct spool *spool)
 const char *spool_get_id(const struct spool *spool)
 {
     return spool->combiner_id;
+}
+
+bool spool_is_synced(const struct spool *spool)
+{
+    return spool->is_synced;
 }
 
 uint64_t spool_take_serial(struct spool *spool)
@@ -447,6 +455,26 @@ int spool_list_uploads(const struct spool *spool,
 
 /* -- rounds ------------------------------------------------------------------------------------ */
 
+/* Make the log and flush the name of its folder: the plan's replacement flushes the names in it. */
+static int sync_round(const struct spool *spool, const char *round_id, struct fed_err *err)
+{
+    char path[FED_PATH_SIZE];
+    int rc = spool_path_round(spool, round_id, NULL, path, err);
+    int fd;
+
+    rc = rc < 0 ? rc : fed_file_sync_folder(path, err);
+    rc = rc < 0 ? rc : spool_path_round(spool, round_id, "log", path, err);
+    if (rc < 0) {
+        return rc;
+    }
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return fed_file_error(err, "make", path);
+    }
+    (void)close(fd);
+    return 0;
+}
+
 int spool_store_plan(const struct spool *spool, const struct fed_plan *plan, struct fed_err *err)
 {
     char path[FED_PATH_SIZE];
@@ -454,10 +482,13 @@ int spool_store_plan(const struct spool *spool, const struct fed_plan *plan, str
     int rc = spool_path_round(spool, plan->round_id, NULL, path, err);
 
     rc = rc < 0 ? rc : fed_folder_make(path, err);
+    if (rc == 0 && spool->is_synced) {
+        rc = sync_round(spool, plan->round_id, err);
+    }
     rc = rc < 0 ? rc : spool_path_round(spool, plan->round_id, "plan", path, err);
     fed_buf_init(&buf, PLAN_FILE_MAX);
     rc = rc < 0 ? rc : plan_file_encode(&buf, plan, err);
-    rc = rc < 0 ? rc : fed_file_replace(path, fed_buf_view(&buf), false, err);
+    rc = rc < 0 ? rc : fed_file_replace(path, fed_buf_view(&buf), spool->is_synced, err);
     fed_buf_deinit(&buf);
     return rc;
 }
@@ -488,7 +519,11 @@ int spool_admit(const struct spool *spool,
         return fed_file_error(err, "link to", to);
     }
     FED_FAULT_POINT("combiner.linked");
-    rc = log_append(log, &record, err);
+    if (spool->is_synced) {
+        rc = fed_file_sync(to, err);
+        rc = rc < 0 ? rc : fed_file_sync_folder(to, err);
+    }
+    rc = rc < 0 ? rc : log_append(log, &record, spool->is_synced, err);
     /* One left over is evicted as an upload that was never announced. */
     (void)!unlink(rc < 0 ? to : from);
     return rc;
@@ -505,7 +540,16 @@ int spool_seal(const struct spool *spool,
     const int rc = spool_path_round(spool, round_id, "log", log, err);
 
     memcpy(record.sha256, sha256, sizeof(record.sha256));
-    return rc < 0 ? rc : log_append(log, &record, err);
+    return rc < 0 ? rc : log_append(log, &record, spool->is_synced, err);
+}
+
+void spool_drop_update(const struct spool *spool, const char *round_id, uint64_t serial)
+{
+    char path[FED_PATH_SIZE];
+
+    if (spool_path_update(spool, round_id, serial, path, NULL) == 0) {
+        (void)unlink(path);
+    }
 }
 
 void spool_drop_round(const struct spool *spool, const char *round_id)
@@ -555,27 +599,56 @@ static int recover_record(void *arg, const struct log_record *record, struct fed
     return recover_admit(recovery, &record->update) < 0 ? fed_err_set(err, FED_E_NOMEM, "log") : 0;
 }
 
-/* Keep what is whole; of one client the first, as the collector does. */
+static bool
+is_there(const struct spool *spool, const char *round_id, const struct spool_update *update)
+{
+    char path[FED_PATH_SIZE];
+
+    return update->is_checkpointed ||
+           (spool_path_update(spool, round_id, update->file.serial, path, NULL) == 0 &&
+            is_whole(path, &update->file));
+}
+
+/* Keep what is whole; of one client the first, as the collector does. The checkpoint's come first:
+ * a file of one of its clients is one that a kill has left. */
 static int keep_whole_updates(const struct spool *spool, struct spool_round *round)
 {
     struct fed_strmap seen;
-    char path[FED_PATH_SIZE];
     size_t n = 0;
-    int rc = 0;
+    int rc;
 
+    round->lost = calloc(round->n_updates + 1, sizeof(*round->lost));
+    rc = round->lost == NULL ? -FED_E_NOMEM : 0;
     fed_strmap_init(&seen);
     for (size_t i = 0; i < round->n_updates && rc == 0; i++) {
         const struct spool_update update = round->updates[i];
-        if (fed_strmap_find(&seen, update.entry.client_id) == NULL &&
-            spool_path_update(spool, round->plan.round_id, update.file.serial, path, NULL) == 0 &&
-            is_whole(path, &update.file)) {
-            rc = fed_strmap_put(&seen, update.entry.client_id, round, NULL, NULL);
-            round->updates[n++] = update;
+        const struct spool_update *first = fed_strmap_find(&seen, update.entry.client_id);
+        if (first != NULL && first->is_checkpointed) {
+            spool_drop_update(spool, round->plan.round_id, update.file.serial);
+        } else if (first == NULL && is_there(spool, round->plan.round_id, &update)) {
+            round->updates[n] = update;
+            rc = fed_strmap_put(&seen, update.entry.client_id, &round->updates[n++], NULL, NULL);
+        } else if (first == NULL) {
+            round->lost[round->n_lost++] = update.entry;
         }
     }
     fed_strmap_deinit(&seen);
     round->n_updates = n;
     return rc;
+}
+
+/* What is in the checkpoint counts without a file. */
+static int recover_checkpoint(struct recovery *recovery, struct fed_err *err)
+{
+    struct fed_partial held = {0};
+    int rc = checkpoint_recover(recovery->spool, &recovery->round->plan, &held, err);
+
+    for (size_t i = 0; i < held.n_entries && rc == 0; i++) {
+        rc = recover_admit(
+            recovery, &(struct spool_update){.entry = held.entries[i], .is_checkpointed = true});
+    }
+    fed_partial_deinit(&held);
+    return rc < 0 ? fed_err_set(err, FED_E_NOMEM, "checkpoint") : 0;
 }
 
 static bool is_partial_whole(const struct recovery *recovery)
@@ -616,6 +689,7 @@ static int load_round(const struct spool *spool,
     if (rc == 0 && strcmp(round.plan.round_id, round_id) != 0) {
         rc = fed_err_set(err, FED_E_CORRUPT, "a plan of another round");
     }
+    rc = rc < 0 ? rc : recover_checkpoint(&recovery, err);
     rc = rc < 0 ? rc : spool_path_round(spool, round_id, "log", path, err);
     rc = rc < 0 ? rc : log_read(path, recover_record, &recovery, err);
     if (rc == 0 && keep_whole_updates(spool, &round) < 0) {
@@ -711,5 +785,6 @@ void spool_round_deinit(struct spool_round *round)
 {
     fed_plan_deinit(&round->plan);
     free(round->updates);
+    free(round->lost);
     *round = (struct spool_round){0};
 }

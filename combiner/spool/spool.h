@@ -9,10 +9,12 @@
  *   SPOOL/rounds/<round_id>/plan      the plan, as plan_file.h writes it
  *   SPOOL/rounds/<round_id>/log       ADMIT and SEAL records (log.h)
  *   SPOOL/rounds/<round_id>/update-<serial>       admitted updates
- *   SPOOL/rounds/<round_id>/partial   the sealed sum
+ *   SPOOL/rounds/<round_id>/checkpoint            the sum of those whose files have gone
+ * (checkpoint.h) SPOOL/rounds/<round_id>/partial   the sealed sum
  *
  * Nothing here is flushed: the page cache outlives the process. After a power cut, records and
- * files whose length or CRC-32 does not hold are dropped.
+ * files whose length or CRC-32 does not hold are dropped. A spool opened with is_synced flushes
+ * what an admission consists of, so that it outlives a power cut, too.
  *
  * Serials name files; they rise, also over restarts, and are never used twice.
  *
@@ -22,6 +24,7 @@
 #ifndef COMBINER_SPOOL_SPOOL_H
 #define COMBINER_SPOOL_SPOOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,18 +43,23 @@ struct spool_file {
 struct spool_upload {
     char id[FED_ID_SIZE];
     struct spool_file file;
+    uint64_t check_us; /* reading and checking it took; 0: not yet. In memory alone */
 };
 
 struct spool_update {
     struct fed_entry entry;
     struct spool_file file;
+    bool is_checkpointed; /* in the round's checkpoint: there is no file */
 };
 
 /* What the folder of a round says. */
 struct spool_round {
     struct fed_plan plan;
-    struct spool_update *updates; /* (n_updates,) owned; one a client, in the order of admission */
+    struct spool_update *updates; /* (n_updates,) owned; one a client: the checkpoint's, then the
+                                   * others in the order of admission */
     size_t n_updates;
+    struct fed_entry *lost; /* (n_lost,) owned: logged, and neither a file nor in the checkpoint */
+    size_t n_lost;
     bool is_sealed; /* under the plan's plan_seq, and the partial is whole */
 };
 
@@ -59,12 +67,14 @@ struct spool;
 
 /* Take the folder: make it, lock it, keep or make the identity, remove what was under way.
  * Fails with FED_E_CONFLICT (says which process holds it), FED_E_IO, FED_E_NOMEM. */
-FED_NODISCARD int spool_open(const char *folder, struct spool **ret_spool, struct fed_err *err);
+FED_NODISCARD int
+spool_open(const char *folder, bool is_synced, struct spool **ret_spool, struct fed_err *err);
 struct spool *spool_close(struct spool *spool); /* accepts NULL */
 FED_DEFINE_CLEANUP(struct spool, spool_close);
 
 const char *spool_get_id(const struct spool *spool); /* combiner_id */
-uint64_t spool_take_serial(struct spool *spool);     /* any thread */
+bool spool_is_synced(const struct spool *spool);
+uint64_t spool_take_serial(struct spool *spool); /* any thread */
 
 /* -- paths; ids are valid ids ------------------------------------------------------------------ */
 
@@ -131,6 +141,9 @@ FED_NODISCARD int spool_seal(const struct spool *spool,
                              uint64_t plan_seq,
                              const uint8_t sha256[FED_SHA256_SIZE],
                              struct fed_err *err);
+
+/* Its file goes; the log keeps its record. */
+void spool_drop_update(const struct spool *spool, const char *round_id, uint64_t serial);
 
 void spool_drop_round(const struct spool *spool, const char *round_id);
 

@@ -14,6 +14,7 @@ static struct {
     const char *name;           /* (size,) of the environment's text; NULL: none */
     size_t size;                /* bytes of the name */
     _Atomic uint32_t n_to_pass; /* the point kills when this comes to 0 */
+    int signal;
 } fault;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -27,6 +28,7 @@ static void load_fault(void)
         return;
     }
     colon = strchr(text, ':');
+    fault.signal = strstr(text, ":stop") != NULL ? SIGSTOP : SIGKILL;
     fault.size = colon == NULL ? strlen(text) : (size_t)(colon - text);
     atomic_store(&fault.n_to_pass, colon == NULL ? 1U : (uint32_t)strtoul(colon + 1, NULL, 10));
     fault.name = text;
@@ -37,7 +39,7 @@ void fed_fault_point(const char *name)
     (void)pthread_once(&once, load_fault);
     if (fault.name != NULL && strlen(name) == fault.size &&
         memcmp(name, fault.name, fault.size) == 0 && atomic_fetch_sub(&fault.n_to_pass, 1) == 1) {
-        (void)kill(getpid(), SIGKILL);
+        (void)kill(getpid(), fault.signal);
     }
 }
 

@@ -112,6 +112,20 @@ int fed_file_write(int fd, const void *data, size_t size, struct fed_err *err)
     return 0;
 }
 
+int fed_file_sync(const char *path, struct fed_err *err)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = 0;
+
+    if (fd < 0 || fdatasync(fd) != 0) {
+        rc = fed_file_error(err, "sync", path);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return rc;
+}
+
 int fed_file_sync_folder(const char *path, struct fed_err *err)
 {
     char folder[FED_PATH_SIZE];

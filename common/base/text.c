@@ -1,7 +1,9 @@
 #include "common/base/text.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* Bytes that a character with this first byte has; 0 where none begins so. */
 static size_t size_by_first(uint8_t first)
@@ -84,6 +86,34 @@ void fed_text_copy(char *ret_text, size_t text_size, struct fed_view from)
         used += step;
         p += step;
         left -= step;
+    }
+    ret_text[used] = '\0';
+}
+
+void fed_text_blank_url(const char *url, char *ret_text, size_t text_size)
+{
+    static const char *const secrets[] = {"password=", "authmechanismproperties="};
+    const char *scheme = strstr(url, "://");
+    const char *at = scheme == NULL ? NULL : strrchr(url, '@');
+    const char *rest = at == NULL ? url : at;
+    size_t used = 0;
+
+    if (at != NULL) {
+        (void)snprintf(ret_text, text_size, "%.*s***", (int)(scheme + 3 - url), url);
+        used = strlen(ret_text);
+    }
+    while (*rest != '\0' && used + 1 < text_size) {
+        for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++) {
+            const size_t n = strlen(secrets[i]);
+            if (scheme != NULL && strncasecmp(rest, secrets[i], n) == 0) {
+                (void)snprintf(ret_text + used, text_size - used, "%.*s***", (int)n, rest);
+                used += strlen(ret_text + used);
+                rest += n + strcspn(rest + n, "&");
+            }
+        }
+        if (*rest != '\0' && used + 1 < text_size) {
+            ret_text[used++] = *rest++;
+        }
     }
     ret_text[used] = '\0';
 }

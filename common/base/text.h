@@ -18,4 +18,8 @@ bool fed_text_is_utf8(const char *text);
  * cut between two characters. Always ends with a NUL; text_size > 0. */
 void fed_text_copy(char *ret_text, size_t text_size, struct fed_view from);
 
+/* Copy a URL for people, without what it says of a user: what stands before the last '@', and the
+ * values of options that hold secrets. Cut where it does not fit. */
+void fed_text_blank_url(const char *url, char *ret_text, size_t text_size);
+
 #endif /* FED_COMMON_BASE_TEXT_H */

@@ -8,6 +8,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/file.h"
+#include "common/base/text.h"
 #include "common/base/unconst.h"
 #include "common/conf/conf_inside.h"
 
@@ -535,8 +536,11 @@ format_value(const struct fed_conf_item *item, const void *settings, char *ret_t
     switch (item->type) {
     case FED_CONF_TEXT:
         memcpy(&text, field, sizeof(text));
-        (void)snprintf(ret_text, size, "%s",
-                       item->is_secret && text[0] != '\0' ? "********" : text);
+        if (item->is_secret && text[0] != '\0') {
+            (void)snprintf(ret_text, size, "********");
+        } else {
+            fed_text_blank_url(text, ret_text, size); /* what is no URL stays as it is */
+        }
         break;
     case FED_CONF_BOOL:
         memcpy(&is_on, field, sizeof(is_on));

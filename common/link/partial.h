@@ -26,6 +26,8 @@ struct fed_partial {
     struct fed_entry *entries; /* (n_entries,) owned, sorted by client_id */
     size_t n_entries;
     uint8_t sha256[FED_SHA256_SIZE]; /* the trailer */
+    uint64_t load_us; /* what it cost the combiner, told beside the file: PartialChunk */
+    uint64_t sum_us;
 };
 
 void fed_partial_deinit(struct fed_partial *partial);

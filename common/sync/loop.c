@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "common/base/blocking.h"
 #include "common/base/clock.h"
 
 struct fed_loop {
@@ -116,6 +117,7 @@ void fed_loop_run(struct fed_loop *loop)
 
     loop->thread = pthread_self();
     atomic_store(&loop->is_running, true);
+    fed_blocking_allow(false);
     while (!is_over) {
         struct fed_event *event = next_event(loop, &is_over);
         run_timers(loop);
@@ -123,6 +125,7 @@ void fed_loop_run(struct fed_loop *loop)
             event->fn(event->arg);
         }
     }
+    fed_blocking_allow(true);
     atomic_store(&loop->is_running, false);
 }
 

@@ -221,6 +221,12 @@ int blob_list(struct blob_store *store,
     return rc < 0 ? rc : store->ops->list(store, after, ret_keys, io_n, err);
 }
 
+int blob_about(struct blob_store *store, struct blob_about *ret_about, struct fed_err *err)
+{
+    *ret_about = (struct blob_about){0};
+    return store->ops->about == NULL ? 0 : store->ops->about(store, ret_about, err);
+}
+
 void blob_keys_add(char (*keys)[BLOB_KEY_MAX + 1], size_t *io_n, size_t max, const char *key)
 {
     size_t at = *io_n;

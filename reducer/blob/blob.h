@@ -28,6 +28,11 @@ enum {
 struct blob_store;
 struct blob_writer;
 
+/* What a server says of itself. */
+struct blob_about {
+    uint64_t clock_utc_ms; /* 0: it says none */
+};
+
 struct blob_ops {
     const char *name;
     int (*put_begin)(struct blob_store *self,
@@ -59,6 +64,8 @@ struct blob_ops {
                 size_t *io_n,
                 struct fed_err *err);
     void (*close)(struct blob_store *self);
+    /* NULL: nothing to say */
+    int (*about)(struct blob_store *self, struct blob_about *ret_about, struct fed_err *err);
 };
 
 struct blob_store {
@@ -157,5 +164,9 @@ FED_NODISCARD int blob_list(struct blob_store *store,
                             char (*ret_keys)[BLOB_KEY_MAX + 1],
                             size_t *io_n,
                             struct fed_err *err);
+
+/* A back end without a server says nothing: no clock. */
+FED_NODISCARD int
+blob_about(struct blob_store *store, struct blob_about *ret_about, struct fed_err *err);
 
 #endif /* REDUCER_BLOB_BLOB_H */

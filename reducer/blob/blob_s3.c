@@ -340,6 +340,20 @@ static int s3_list(struct blob_store *store,
     return 0;
 }
 
+/* The Date of an answer about the bucket. */
+static int s3_about(struct blob_store *store, struct blob_about *ret_about, struct fed_err *err)
+{
+    const struct s3_request request = {.method = "HEAD"};
+    struct fed_http_answer answer = {0};
+    const int rc = s3_call(self_of(store), &request, &answer, err);
+
+    if (rc == 0) {
+        ret_about->clock_utc_ms = answer.date_utc_ms;
+        fed_http_answer_deinit(&answer);
+    }
+    return rc < 0 ? rc : 0; /* the bucket is made by the first write */
+}
+
 /* -- opening ------------------------------------------------------------------------------------
  */
 
@@ -364,6 +378,7 @@ static const struct blob_ops s3_ops = {
     .remove = s3_remove,
     .list = s3_list,
     .close = s3_close,
+    .about = s3_about,
 };
 
 void blob_options_complete(struct blob_options *options)

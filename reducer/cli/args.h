@@ -15,7 +15,7 @@
 #include "common/base/err.h"
 #include "common/conf/conf.h"
 
-#define ARGS_WORDS_MAX  4 /* words that are no options */
+#define ARGS_WORDS_MAX  12 /* words that are no options */
 #define ARGS_TABLES_MAX 2
 
 struct args_table {

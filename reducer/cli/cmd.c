@@ -20,6 +20,36 @@ const struct cmd cmd_all[] = {
     {"", "status", "", 0, 0, "what goes on, and what is waited for",
      "The line `now` says what the open round waits for, and for how long still.",
      "  confed status\n  confed status --json | jq -r .waits_for\n", &cmd_no_options, cmd_status},
+    {"", "doctor", "", 0, 0, "what is wrong, and what to do about it",
+     "Checks the reducer, its store and blobs (reach, rights, speed), disk space, combiners and\n"
+     "clients: a line each, with what to do. Exit status 1 when a check has failed. Where the\n"
+     "reducer does not start, --config FILE checks its settings on its machine.",
+     "  confed doctor\n  confed doctor --config /etc/confed/reducer.yaml\n", &cmd_doctor_options,
+     cmd_doctor},
+    {"", "backup", "DIR", 1, 1, "copy metadata and models to a folder",
+     "The reducer is stopped meanwhile. DIR gets confed.db and blobs/; models that an earlier\n"
+     "backup has left there are not copied again. Checked by SHA-256.",
+     "  confed backup --config /etc/confed/reducer.yaml /backup/confed\n", &cmd_backup_options,
+     cmd_backup},
+    {"", "restore", "DIR", 1, 1, "copy a backup to the reducer's back ends",
+     "The reducer is stopped, and its back ends are empty, or hold a part of this backup: nothing is\n"
+     "written over.",
+     "  confed restore --config /etc/confed/reducer.yaml /backup/confed\n", &cmd_backup_options,
+     cmd_restore},
+    {"", "migrate", "", 0, 0, "copy a federation to other back ends",
+     "Metadata and models, with the reducer stopped; checked by SHA-256 and read back. A copy that\n"
+     "was cut off is started again and goes on: what is there and equal is skipped. Passwords come\n"
+     "from the settings' files.",
+     "  confed migrate --from old.yaml --to reducer.yaml\n"
+     "  confed migrate --from-store sqlite:confed.db --from-blob dir:blobs --to reducer.yaml\n",
+     &cmd_migrate_options, cmd_migrate},
+    {"", "hold", "-- PROGRAM [ARG...]", 1, ARGS_WORDS_MAX,
+     "keep a combiner's port open over its crash",
+     "Listens, starts the program with `--listen fd:N`, and starts it again when it dies: its clients\n"
+     "wait meanwhile and are not refused. SIGTERM is passed on; then the program's exit status is\n"
+     "this command's. Where systemd holds the socket, nobody needs this.",
+     "  confed hold --listen 0.0.0.0:12080 -- confed-combiner --config /etc/confed/combiner.yaml\n",
+     &cmd_hold_options, cmd_hold},
     {"session", "start", "", 0, 0, "start rounds from a model",
      "One session runs at a time. The reducer runs it, not this command: without --wait it ends\n"
      "when the session has started, and Ctrl-C during --wait leaves the session running.",
@@ -72,6 +102,13 @@ const struct cmd cmd_all[] = {
     {"model", "upload", "FILE", 1, 1, "give a seed model to the reducer",
      "FILE is an NPZ of numeric arrays 0.npy, 1.npy ... as numpy.savez writes with these names.",
      "  confed model upload seed.npz --name first\n", &cmd_model_upload_options, cmd_model_upload},
+    {"model", "prune", "", 0, 0, "remove the files of old models",
+     "The newest N stay, with --keep-best the best one too, every seed, and what an open session\n"
+     "stands on. The models' records stay, so that the trail is whole; a download of a pruned one is\n"
+     "answered 410. Shows what would go and asks.",
+     "  confed model prune --keep 10\n"
+     "  confed model prune --keep 1 --keep-best accuracy --yes\n",
+     &cmd_model_prune_options, cmd_model_prune},
     {"client", "list", "", 0, 0, "clients, and which are attached", "One line a client.",
      "  confed client list\n", &cmd_list_options, cmd_client_list},
     {"client", "show", "ID", 1, 1, "a client", ID_TEXT, "  confed client show client-1\n",

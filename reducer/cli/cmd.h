@@ -76,6 +76,11 @@ int cmd_print_list(const struct cmd_call *call, const struct cmd_list *list, str
 
 int cmd_status(const struct cmd_call *call, struct fed_err *err);
 int cmd_up(const struct cmd_call *call, struct fed_err *err);
+int cmd_hold(const struct cmd_call *call, struct fed_err *err);
+int cmd_doctor(const struct cmd_call *call, struct fed_err *err);
+int cmd_migrate(const struct cmd_call *call, struct fed_err *err);
+int cmd_backup(const struct cmd_call *call, struct fed_err *err);
+int cmd_restore(const struct cmd_call *call, struct fed_err *err);
 
 int cmd_session_start(const struct cmd_call *call, struct fed_err *err);
 int cmd_session_watch(const struct cmd_call *call, struct fed_err *err);
@@ -90,6 +95,7 @@ int cmd_model_new(const struct cmd_call *call, struct fed_err *err);
 int cmd_model_list(const struct cmd_call *call, struct fed_err *err);
 int cmd_model_show(const struct cmd_call *call, struct fed_err *err);
 int cmd_model_download(const struct cmd_call *call, struct fed_err *err);
+int cmd_model_prune(const struct cmd_call *call, struct fed_err *err);
 int cmd_model_upload(const struct cmd_call *call, struct fed_err *err);
 
 int cmd_client_list(const struct cmd_call *call, struct fed_err *err);
@@ -109,6 +115,11 @@ extern const struct args_table cmd_model_download_options;
 extern const struct args_table cmd_model_upload_options;
 extern const struct args_table cmd_package_upload_options;
 extern const struct args_table cmd_up_options;
+extern const struct args_table cmd_hold_options;
+extern const struct args_table cmd_doctor_options;
+extern const struct args_table cmd_migrate_options;
+extern const struct args_table cmd_backup_options;
+extern const struct args_table cmd_model_prune_options;
 
 /* Of the list commands. */
 struct cmd_list_options {

@@ -76,6 +76,7 @@ static const struct listing_field model_details[] = {
     {"parent", "parent_model", LISTING_TEXT, 0}, {"tensors", "n_tensors", LISTING_TEXT, 0},
     {"elements", "n_elements", LISTING_TEXT, 0}, {"size", "size_bytes", LISTING_BYTES, 0},
     {"sha256", "sha256", LISTING_TEXT, 0},       {"made", "committed_at", LISTING_TIME, 0},
+    {"pruned", "pruned_at", LISTING_TIME, 0},
 };
 
 /* -- making and giving ------------------------------------------------------------------------- */

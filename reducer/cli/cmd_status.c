@@ -106,17 +106,53 @@ static void print_live(const struct cmd_call *call, const json_t *live)
     }
 }
 
+static void print_disk(FILE *file, const json_t *disk)
+{
+    const json_t *places = row_find(disk, "places");
+    const json_t *place;
+    char text[32];
+    size_t i;
+
+    (void)fprintf(file, "models     %llu with files, %s",
+                  (unsigned long long)row_u64(disk, "models"),
+                  row_format_bytes(row_u64(disk, "models_bytes"), text, sizeof(text)));
+    if (json_is_integer(row_find(disk, "metadata_bytes"))) {
+        (void)fprintf(file, "; metadata %s",
+                      row_format_bytes(row_u64(disk, "metadata_bytes"), text, sizeof(text)));
+    }
+    (void)fprintf(file, "\n");
+    json_array_foreach(places, i, place)
+    {
+        char path[ROW_TEXT_SIZE];
+        (void)fprintf(file, "disk       %s free for %s at %s\n",
+                      row_format_bytes(row_u64(place, "free_bytes"), text, sizeof(text)),
+                      row_text(place, "what"),
+                      table_clean(row_text(place, "path"), path, sizeof(path)));
+    }
+}
+
+/* Disk use is no reason to fail: the store may be away, or the reducer an older one. */
 int cmd_status(const struct cmd_call *call, struct fed_err *err)
 {
     FED_CLEANUP(api_json_free_p) json_t *live = NULL;
+    FED_CLEANUP(api_json_free_p) json_t *disk = NULL;
     const int rc = api_live(&call->api, 0, 0, &live, err);
 
     if (rc < 0) {
         return rc;
     }
+    if (api_get(&call->api, "/api/v1/disk", &disk, NULL) < 0) {
+        disk = NULL;
+    }
     if (call->is_json) {
+        if (disk != NULL) {
+            (void)json_object_set(live, "disk", disk);
+        }
         return cmd_print_json(call, live, err);
     }
     print_live(call, live);
+    if (disk != NULL) {
+        print_disk(call->out.file, disk);
+    }
     return FED_EXIT_OK;
 }

@@ -107,8 +107,10 @@ const char *row_format_bytes(uint64_t size, char *ret_text, size_t text_size)
         (void)snprintf(ret_text, text_size, "%llu B", (unsigned long long)size);
     } else if (size < 1048576) {
         (void)snprintf(ret_text, text_size, "%.1f KiB", (double)size / 1024.0);
-    } else {
+    } else if (size < (uint64_t)10240 * 1048576) {
         (void)snprintf(ret_text, text_size, "%.1f MiB", (double)size / 1048576.0);
+    } else {
+        (void)snprintf(ret_text, text_size, "%.1f GiB", (double)size / 1073741824.0);
     }
     return ret_text;
 }

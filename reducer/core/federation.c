@@ -7,6 +7,10 @@
 
 #include "reducer/core/federation_inside.h"
 
+/* Places of the queue that messages leave to what must not be lost: between two turns of the caller
+ * there are far fewer storage actions, sums and answers than that. */
+#define QUEUE_RESERVE 16U
+
 static const char *const state_names[FEDERATION_STATE_MAX] = {
     [FEDERATION_IDLE] = "idle",           [FEDERATION_STARTING] = "starting",
     [FEDERATION_PLANNING] = "planning",   [FEDERATION_JOURNALING] = "journaling",
@@ -33,6 +37,24 @@ void federation_session_deinit(struct federation_session *session)
     *session = (struct federation_session){0};
 }
 
+static bool grow_queue(struct federation *fed)
+{
+    const size_t capacity = fed->queue.capacity == 0 ? 2 * QUEUE_RESERVE : fed->queue.capacity * 2;
+    struct federation_action *items = calloc(capacity, sizeof(*items));
+
+    if (items == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < fed->queue.n_items; i++) {
+        items[i] = fed->queue.items[(fed->queue.first + i) % fed->queue.capacity];
+    }
+    free(fed->queue.items);
+    fed->queue.items = items;
+    fed->queue.capacity = capacity;
+    fed->queue.first = 0;
+    return true;
+}
+
 int federation_new(const struct federation_config *config,
                    uint64_t next_round_id,
                    uint64_t now_ms,
@@ -42,6 +64,10 @@ int federation_new(const struct federation_config *config,
     struct federation *fed = calloc(1, sizeof(*fed));
 
     if (fed == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "federation");
+    }
+    if (!grow_queue(fed)) {
+        free(fed);
         return fed_err_set(err, FED_E_NOMEM, "federation");
     }
     fed->config = *config;
@@ -77,29 +103,12 @@ struct federation *federation_free(struct federation *fed)
     return NULL;
 }
 
-static bool grow_queue(struct federation *fed)
-{
-    const size_t capacity = fed->queue.capacity == 0 ? 16 : fed->queue.capacity * 2;
-    struct federation_action *items = calloc(capacity, sizeof(*items));
-
-    if (items == NULL) {
-        return false;
-    }
-    for (size_t i = 0; i < fed->queue.n_items; i++) {
-        items[i] = fed->queue.items[(fed->queue.first + i) % fed->queue.capacity];
-    }
-    free(fed->queue.items);
-    fed->queue.items = items;
-    fed->queue.capacity = capacity;
-    fed->queue.first = 0;
-    return true;
-}
-
 struct federation_action *federation_push(struct federation *fed, enum federation_action_type type)
 {
     struct federation_action *action;
 
-    if (fed->queue.n_items == fed->queue.capacity && !grow_queue(fed)) {
+    if (fed->queue.n_items + QUEUE_RESERVE >= fed->queue.capacity && !grow_queue(fed) &&
+        (type == FEDERATION_SEND || fed->queue.n_items == fed->queue.capacity)) {
         return NULL;
     }
     action = &fed->queue.items[(fed->queue.first + fed->queue.n_items) % fed->queue.capacity];
@@ -366,7 +375,7 @@ static bool
 hear_round(struct federation *fed, struct round_part *part, const struct fed_hello_round *heard)
 {
     for (size_t i = 0; i < heard->n_admitted; i++) {
-        round_admitted(fed->round, part, &heard->admitted[i]);
+        round_admitted(fed->round, part, heard->plan_seq, &heard->admitted[i]);
     }
     for (size_t i = 0; i < heard->n_refused; i++) {
         round_refused(fed->round, part, &heard->refused[i]);
@@ -412,6 +421,9 @@ static void brief_combiner(struct federation *fed,
     if (part != NULL && part->state == PART_FENCED && fed->round->state == ROUND_OPEN) {
         round_reopen_part(part);
         planning_journal(fed); /* a new plan_seq is written before it is sent */
+    }
+    if (part != NULL) {
+        round_forget_admitted(fed->round, part);
     }
     for (size_t i = 0; i < hello->n_rounds; i++) {
         if (!is_ours(fed, hello->rounds[i].round_id)) {
@@ -482,8 +494,7 @@ static void hear_admitted(struct federation *fed,
     }
     part = round_find_part(fed->round, combiner->combiner_id);
     if (part != NULL && up->plan_seq <= part->plan_seq) {
-        /* also under a former plan: what the log holds is in the sum of the present one */
-        round_admitted(fed->round, part, &up->admitted);
+        round_admitted(fed->round, part, up->plan_seq, &up->admitted);
     }
 }
 
@@ -535,6 +546,8 @@ enum fed_verdict federation_partial(struct federation *fed,
             .entries = &partial->entries,
             .n_entries = partial->n_entries,
             .token = partial->token,
+            .load_us = partial->load_us,
+            .sum_us = partial->sum_us,
         };
         verdict = round_take_partial(fed->round, &arrived, ret_detail);
         if (verdict == FED_VERDICT_OVER) {

@@ -172,6 +172,10 @@ void federation_stop(struct federation *federation,
                      uint64_t token,
                      uint64_t now_ms);
 
+/* The disks are short of space, or no longer: while they are, no round is planned; the open one goes
+ * on. The caller tells every change, and the state at the start. */
+void federation_space(struct federation *federation, bool is_short, uint64_t now_ms);
+
 /* -- combiners ------------------------------------------------------------------------------- */
 
 /* A message came over `link`. RECORDs are not for the core: the caller stores them. */
@@ -192,6 +196,8 @@ struct federation_partial {
     struct fed_entry *entries; /* owned */
     size_t n_entries;
     uint64_t token;
+    uint64_t load_us; /* what it cost the combiner */
+    uint64_t sum_us;
 };
 enum fed_verdict federation_partial(struct federation *federation,
                                     struct federation_partial *partial,

@@ -143,9 +143,32 @@ make_round(struct federation *fed, char (*ids)[FED_ID_SIZE], size_t n_ids, uint6
     return true;
 }
 
+/* How many clients this round may ask. */
+static size_t count_wanted(const struct federation *fed, char (*ids)[FED_ID_SIZE], size_t n_ids)
+{
+    const size_t wanted =
+        fed->session.clients_per_round == 0 ? n_ids : fed->session.clients_per_round;
+    const struct roster_combiner *combiner;
+    size_t client_size = 0;
+    size_t combiner_size = 0;
+    size_t cursor = 0;
+    size_t n_max;
+
+    for (size_t i = 0; i < n_ids; i++) {
+        const size_t size = strlen(ids[i]);
+        client_size = size > client_size ? size : client_size;
+    }
+    while ((combiner = fed_strmap_next(&fed->roster.combiners, &cursor, NULL)) != NULL) {
+        const size_t size = strlen(combiner->combiner_id);
+        combiner_size = size > combiner_size ? size : combiner_size;
+    }
+    n_max = round_clients_max(client_size, combiner_size);
+    return wanted < n_max ? wanted : n_max;
+}
+
 static void plan_round(struct federation *fed, char (*ids)[FED_ID_SIZE], size_t n, uint64_t now_ms)
 {
-    const size_t n_wanted = sample(fed, ids, n, fed->session.clients_per_round);
+    const size_t n_wanted = sample(fed, ids, n, count_wanted(fed, ids, n));
 
     if (!make_round(fed, ids, n_wanted, now_ms)) {
         federation_want(fed, now_ms + 1000);
@@ -201,6 +224,9 @@ void planning_look(struct federation *fed, uint64_t now_ms)
     if (fed->base.model_id[0] == '\0') {
         return; /* being read; federation_base_loaded() looks again */
     }
+    if (fed->is_short) {
+        return; /* federation_space() looks again */
+    }
     if (now_ms < fed->expected.until_ms && now_ms < until_ms && !are_expected_present(fed)) {
         federation_want(fed, fed->expected.until_ms);
         federation_want(fed, until_ms);
@@ -218,6 +244,19 @@ void planning_look(struct federation *fed, uint64_t now_ms)
         federation_want(fed, now_ms >= until_ms ? now_ms + 1000 : until_ms);
     }
     free(ids);
+}
+
+void federation_space(struct federation *fed, bool is_short, uint64_t now_ms)
+{
+    if (fed->is_short == is_short) {
+        return;
+    }
+    fed->is_short = is_short;
+    fed->change++;
+    if (!is_short && fed->state == FEDERATION_PLANNING) {
+        fed->planning_since_ms = now_ms; /* the clients have had no chance meanwhile */
+        planning_look(fed, now_ms);
+    }
 }
 
 void planning_send(struct federation *fed, struct round_part *part, uint64_t now_ms)

@@ -55,6 +55,86 @@ bool roster_is_present(const struct roster_client *client)
     return client->phase == FED_CLIENT_ATTACHED && client->combiner->link != 0;
 }
 
+/* -- forgetting ---------------------------------------------------------------------------------
+ */
+
+static bool is_long_away(const struct roster_client *client, uint64_t now_ms)
+{
+    const struct roster_combiner *combiner = client->combiner;
+
+    if (client->phase != FED_CLIENT_ATTACHED) {
+        return now_ms - client->away_since_ms >= ROSTER_FORGET_MS;
+    }
+    return combiner->link == 0 && now_ms - combiner->down_since_ms >= ROSTER_FORGET_MS;
+}
+
+static void forget_clients(struct roster *roster, uint64_t now_ms)
+{
+    struct fed_strmap kept;
+    struct roster_client *client;
+    const char *key = NULL;
+    size_t cursor = 0;
+
+    fed_strmap_init(&kept);
+    while ((client = fed_strmap_next(&roster->clients, &cursor, &key)) != NULL) {
+        if (!is_long_away(client, now_ms) && fed_strmap_put(&kept, key, client, NULL, NULL) < 0) {
+            fed_strmap_deinit(&kept); /* no memory: all stay */
+            return;
+        }
+    }
+    cursor = 0;
+    while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
+        if (is_long_away(client, now_ms)) {
+            client->combiner->n_attached -= client->phase == FED_CLIENT_ATTACHED ? 1 : 0;
+            free(client);
+        }
+    }
+    fed_strmap_deinit(&roster->clients);
+    roster->clients = kept;
+}
+
+static bool is_referred_to(const struct roster *roster, const struct roster_combiner *combiner)
+{
+    const struct roster_client *client;
+    size_t cursor = 0;
+
+    while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
+        if (client->combiner == combiner || client->other == combiner) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first combiner that nobody is at any more, or NULL. */
+static struct roster_combiner *find_forgotten(const struct roster *roster, uint64_t now_ms)
+{
+    struct roster_combiner *combiner;
+    size_t cursor = 0;
+
+    while ((combiner = fed_strmap_next(&roster->combiners, &cursor, NULL)) != NULL) {
+        if (combiner->link == 0 && now_ms - combiner->down_since_ms >= ROSTER_FORGET_MS &&
+            !is_referred_to(roster, combiner)) {
+            return combiner;
+        }
+    }
+    return NULL;
+}
+
+static void make_room(struct roster *roster, uint64_t now_ms)
+{
+    struct roster_combiner *combiner;
+
+    if (roster->forgot_ms != 0 && now_ms - roster->forgot_ms < 1000) {
+        return; /* looked through a moment ago: at the limit this would be for every arrival */
+    }
+    roster->forgot_ms = now_ms;
+    forget_clients(roster, now_ms);
+    while ((combiner = find_forgotten(roster, now_ms)) != NULL) {
+        free(fed_strmap_take(&roster->combiners, combiner->combiner_id));
+    }
+}
+
 /* Find `key` in the map, or put a zeroed value of `size` bytes there. */
 static int find_or_add(struct fed_strmap *map,
                        const char *key,
@@ -159,6 +239,9 @@ static int hear_client(struct roster *roster,
         }
         return 0;
     }
+    if (client == NULL && roster->clients.n_items >= ROSTER_CLIENTS_MAX) {
+        make_room(roster, now_ms);
+    }
     rc = find_or_add(&roster->clients, state->client_id, sizeof(*client), ROSTER_CLIENTS_MAX,
                      &value, err);
     if (rc < 0) {
@@ -209,10 +292,14 @@ int roster_hello(struct roster *roster,
     struct roster_combiner *combiner;
     void *value = NULL;
     uint64_t old_link;
-    int rc = find_or_add(&roster->combiners, hello->combiner_id, sizeof(*combiner),
-                         ROSTER_COMBINERS_MAX, &value, err);
+    int rc;
 
     assert(link != 0);
+    if (roster->combiners.n_items >= ROSTER_COMBINERS_MAX) {
+        make_room(roster, now_ms);
+    }
+    rc = find_or_add(&roster->combiners, hello->combiner_id, sizeof(*combiner),
+                     ROSTER_COMBINERS_MAX, &value, err);
     if (rc < 0) {
         return rc;
     }

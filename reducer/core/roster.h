@@ -6,8 +6,9 @@
  * A client is at the combiner where it attached last: its TaskStream is there. Two may claim one
  * client, as a stream that broke silently looks alive for a while: what a Hello lists is older than
  * what was told as it happened, and where the client was believed to be and is not any more, the
- * other claim holds. A combiner that is down keeps its clients, marked away. Pure: the time is an
- * argument. Owned by the loop.
+ * other claim holds. A combiner that is down keeps its clients, marked away. Where a limit is
+ * reached, who has been away for ROSTER_FORGET_MS is forgotten: FEDn's clients make themselves a
+ * new id at each start. Pure: the time is an argument. Owned by the loop.
  */
 #ifndef REDUCER_CORE_ROSTER_H
 #define REDUCER_CORE_ROSTER_H
@@ -22,7 +23,8 @@
 
 #define ROSTER_COMBINERS_MAX 256U
 #define ROSTER_CLIENTS_MAX   200000U
-#define ROSTER_EXPECT_MS     30000U /* how long an assignment counts as load */
+#define ROSTER_EXPECT_MS     30000U  /* how long an assignment counts as load */
+#define ROSTER_FORGET_MS     600000U /* who is away longer makes room where a limit is reached */
 
 struct roster_combiner {
     char combiner_id[FED_ID_SIZE];
@@ -55,6 +57,7 @@ struct roster {
     struct fed_strmap combiners; /* combiner_id → struct roster_combiner, owned */
     struct fed_strmap clients;   /* client_id → struct roster_client, owned */
     uint64_t hello_count;
+    uint64_t forgot_ms; /* when it was last looked who is away for long; 0: never */
 };
 
 void roster_init(struct roster *roster);

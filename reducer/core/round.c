@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROW_CLIENT_SIZE 120U /* bytes of a client in the row of a round, beside ids */
+
 #define TO(state) (1U << ROUND_##state)
 
 /* Which states may follow which; round_move() asserts it. */
@@ -58,6 +60,13 @@ static size_t part_for(struct round *round, const char *combiner_id)
     fed_id_copy(round->parts[round->n_parts].combiner_id, combiner_id);
     round->parts[round->n_parts].plan_seq = 1;
     return round->n_parts++;
+}
+
+size_t round_clients_max(size_t client_id_size, size_t combiner_id_size)
+{
+    /* Both ids twice, the id of the update, as long as can be, the examples, and the keys. */
+    return ROUND_ROW_MAX /
+           (2 * client_id_size + 2 * combiner_id_size + FED_ID_SIZE + ROW_CLIENT_SIZE);
 }
 
 int round_new(const char (*client_ids)[FED_ID_SIZE],
@@ -118,6 +127,7 @@ static bool is_of_part(const struct round *round,
 
 void round_admitted(struct round *round,
                     const struct round_part *part,
+                    uint64_t plan_seq,
                     const struct fed_entry *entry)
 {
     struct round_client *client = round_find_client(round, entry->client_id);
@@ -126,9 +136,19 @@ void round_admitted(struct round *round,
         return;
     }
     client->is_admitted = true;
+    client->admitted_seq = plan_seq;
     client->refusal = FED_REFUSAL_NONE;
     client->examples = entry->examples;
     fed_id_copy(client->update_id, entry->update_id);
+}
+
+void round_forget_admitted(struct round *round, const struct round_part *part)
+{
+    for (size_t i = 0; i < round->n_clients && part->state == PART_WAITING; i++) {
+        if (is_of_part(round, &round->clients[i], part)) {
+            round->clients[i].is_admitted = false;
+        }
+    }
 }
 
 static bool is_listed(const struct round *round, const struct fed_refused *refused)
@@ -193,12 +213,17 @@ void round_reopen_part(struct round_part *part)
     }
 }
 
+static bool is_counted(const struct round *round, const struct round_client *client)
+{
+    return client->is_admitted && client->admitted_seq == round->parts[client->part].plan_seq;
+}
+
 size_t round_count_admitted(const struct round *round)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < round->n_clients; i++) {
-        n += round->clients[i].is_admitted ? 1 : 0;
+        n += is_counted(round, &round->clients[i]) ? 1 : 0;
     }
     return n;
 }
@@ -253,7 +278,7 @@ bool round_awaits_client(const struct round *round,
     const struct round_part *part = &round->parts[client->part];
     const struct roster_client *known = roster_find_client(roster, client->client_id);
 
-    if (client->is_admitted || client->refusal != FED_REFUSAL_NONE) {
+    if (is_counted(round, client) || client->refusal != FED_REFUSAL_NONE) {
         return false;
     }
     if (known != NULL && roster_is_present(known) &&
@@ -368,6 +393,8 @@ round_take_partial(struct round *round, const struct round_partial *partial, cha
     *partial->entries = NULL;
     part->n_entries = partial->n_entries;
     part->token = partial->token;
+    part->load_us = partial->load_us;
+    part->sum_us = partial->sum_us;
     part->state = PART_ADDING;
     memcpy(part->sha256, partial->sha256, FED_SHA256_SIZE);
     return FED_VERDICT_ACCEPTED;

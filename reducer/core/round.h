@@ -28,6 +28,8 @@
 #define ROUND_REFUSALS_MAX 1000U /* kept with their text; the rest are counted by reason */
 #define ROUND_CORRUPT_MAX  3U    /* times a partial sum may be sent again */
 
+#define ROUND_ROW_MAX (14UL * 1024 * 1024) /* bytes that the lists of clients may take in a row */
+
 enum round_state {
     ROUND_PLANNED,
     ROUND_OPEN,
@@ -51,6 +53,7 @@ struct round_client {
     uint64_t examples;           /* of the admitted update */
     size_t part;                 /* index into round.parts */
     bool is_admitted;
+    uint64_t admitted_seq;    /* the plan under which its combiner said so last */
     enum fed_refusal refusal; /* last one from its own connection; NONE after an admission */
 };
 
@@ -62,7 +65,9 @@ struct round_part {
     uint8_t sha256[FED_SHA256_SIZE]; /* of the partial, from ADDING on */
     struct fed_entry *entries;       /* (n_entries,) of the partial, owned, from ADDING on */
     size_t n_entries;
-    uint64_t token; /* names the partial that is being added */
+    uint64_t token;   /* names the partial that is being added */
+    uint64_t load_us; /* what it cost the combiner: reading and checking updates, … */
+    uint64_t sum_us;  /* … folding them and writing the sum; 0: not known */
     unsigned n_corrupt;
     bool is_sent; /* its present plan has been given to the combiner's link */
 };
@@ -108,6 +113,10 @@ struct round_patience {
     uint64_t restarted_ms; /* when the reducer resumed this round; 0: it did not */
 };
 
+/* How many clients one round may ask: its row, one document of the store, names each of them when
+ * it is planned and again when it is committed. From the lengths of the longest ids. */
+size_t round_clients_max(size_t client_id_size, size_t combiner_id_size);
+
 /* n clients (sorted, no doubles) as they are in the roster: each is given to the combiner it is at.
  * Fails with FED_E_NOMEM. Free with round_free(). */
 FED_NODISCARD int round_new(const char (*client_ids)[FED_ID_SIZE],
@@ -124,20 +133,27 @@ void round_move(struct round *round, enum round_state next);
 struct round_client *round_find_client(const struct round *round, const char *client_id);
 struct round_part *round_find_part(const struct round *round, const char *combiner_id);
 
-/* What a combiner says it has admitted or refused; told again it changes nothing. What a
- * combiner says of clients that are not its own, or while it is given up, is ignored. */
+/* What a combiner says it has admitted, under a plan of its, or refused; told again it changes
+ * nothing. What a combiner says of clients that are not its own, or while it is given up, is
+ * ignored. Who was admitted under a former plan does not move, but is waited for until it is told
+ * under the present one: the checkpoint its update was in may have ended with the former. */
 void round_admitted(struct round *round,
                     const struct round_part *part,
+                    uint64_t plan_seq,
                     const struct fed_entry *entry);
 void round_refused(struct round *round,
                    const struct round_part *part,
                    const struct fed_refused *refused);
 
+/* The part's combiner is about to say its whole state: what it does not say again it does not have
+ * any more (a power cut takes what was not flushed), and its client is waited for again. */
+void round_forget_admitted(struct round *round, const struct round_part *part);
+
 /* A part that was given up is asked again, under a plan_seq above the fence. Its new plan is to be
  * journaled and sent. Harmless for a part that was not. */
 void round_reopen_part(struct round_part *part);
 
-size_t round_count_admitted(const struct round *round);
+size_t round_count_admitted(const struct round *round); /* under the present plans */
 
 /* Is this client still waited for? If so *ret_until_ms is when that ends by itself (UINT64_MAX: not
  * before the deadline). */
@@ -164,6 +180,8 @@ struct round_partial {
     struct fed_entry **entries; /* (n_entries,) taken over, and set to NULL, when ACCEPTED */
     size_t n_entries;
     uint64_t token;
+    uint64_t load_us;
+    uint64_t sum_us;
 };
 
 /* Judge it. On FED_VERDICT_ACCEPTED its entries belong to the part, which is ADDING under its

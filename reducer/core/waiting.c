@@ -14,7 +14,9 @@ static void format_planning(const struct federation *fed, uint64_t now_ms, char 
     const size_t n = planning_count_candidates(fed, &fed->session);
     const uint64_t until_ms = fed->planning_since_ms + fed->session.round_timeout_ms;
 
-    if (n < fed->session.clients_required) {
+    if (fed->is_short) {
+        (void)snprintf(text, size, "waits for disk space: see the trouble line");
+    } else if (n < fed->session.clients_required) {
         (void)snprintf(text, size, "waits for clients: %zu of %u attached, %llu s left", n,
                        fed->session.clients_required, seconds_to(until_ms, now_ms));
     } else {

@@ -60,6 +60,31 @@ FED_NODISCARD int rest_ready(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_version(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_metrics(struct rest_request *request, struct fed_err *err);
 
+/* rest_dashboard.c */
+FED_NODISCARD int rest_dashboard_home(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_dashboard_page(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_dashboard_file(struct rest_request *request, struct fed_err *err);
+
+/* rest_view_*.c: flat rows, for the dashboard and for spreadsheets */
+FED_NODISCARD int rest_view_rounds(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_view_client_rounds(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_view_refusals(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_view_client_times(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_view_combiner_times(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_view_timeline(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_view_validations(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_view_confusion(struct rest_request *request, struct fed_err *err);
+
+/* rest_events.c */
+FED_NODISCARD int rest_events_stream(struct rest_request *request, struct fed_err *err);
+/* rest_upkeep.c */
+FED_NODISCARD int rest_doctor(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_disk(struct rest_request *request, struct fed_err *err);
+FED_NODISCARD int rest_model_prune(struct rest_request *request, struct fed_err *err);
+
+/* rest_openapi.c */
+FED_NODISCARD int rest_openapi(struct rest_request *request, struct fed_err *err);
+
 /* rest_legacy.c */
 FED_NODISCARD int rest_gone(struct rest_request *request, struct fed_err *err);
 FED_NODISCARD int rest_combiner_gone(struct rest_request *request, struct fed_err *err);

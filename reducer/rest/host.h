@@ -16,6 +16,8 @@
 
 struct store;
 struct blob_store;
+struct feed;
+struct counters;
 
 /* Input and output are JSON objects; a refusal has http_status 4xx or 5xx and {"message": …}. */
 enum host_verb {
@@ -39,10 +41,21 @@ enum host_verb {
      *           "time_left_ms", "clients_asked", "clients":[{"client_id","name","combiner",
      *           "phase":"asked|admitted|refused|silent|gone","reason"|absent}]}|null,
      *  "validation":{"model_id","round_id","asked","received"}|null,
-     *  "combiners":[{"combiner_id","name","address","status":"online|offline","clients":n}],
+     *  "combiners":[{"combiner_id","name","address","status":"online|offline","clients":n,
+     *                "clients_max":n, "version"}],
      *  "clients":[{"client_id","name","combiner","ip","status":"online|offline|available"}],
      *  "trouble":["one line each"]} */
     HOST_LIVE,
+    /* Somebody is about to listen: from the answer on, every change goes to the feed. out: {}. */
+    HOST_LISTEN,
+    /* in: keep (integer), keep_best (text, optional), dry_run (bool). out: pruning_run()'s report
+     * (reducer/pruning.h); 409 while a session is being started. */
+    HOST_PRUNE,
+    /* out: {"version", "checks":[finding]} (reducer/checkup.h). */
+    HOST_DOCTOR,
+    /* out: {"models":n, "models_bytes", "metadata_bytes":n|null, "reserve_bytes",
+     *  "places":[{"what","path","free_bytes","total_bytes"}]}; what is pruned does not count. */
+    HOST_DISK,
 };
 
 struct host_ask {
@@ -51,7 +64,7 @@ struct host_ask {
     /* filled in by the loop before done: */
     int http_status;
     json_t *output; /* owned by the asker from done on */
-    /* Called once, on the loop thread; must not block. */
+    /* Called once, on the loop thread or within submit(); must not block. */
     void (*done)(struct host_ask *ask);
     /* the host's own: */
     struct fed_event event;
@@ -61,10 +74,12 @@ struct host_ask {
 };
 
 struct host {
-    struct store *store;      /* borrowed */
-    struct blob_store *blobs; /* borrowed */
+    struct store *store;       /* borrowed */
+    struct blob_store *blobs;  /* borrowed */
+    struct counters *counters; /* borrowed (reducer/rest/counters.h) */
+    struct feed *feed;         /* borrowed (reducer/rest/feed.h); NULL: there are no events */
     /* Hand an ask over; any thread. It is answered in every case, at the latest when the reducer
-     * ends (503). */
+     * ends (503), and at once while it waits for its store (503, what it waits for). */
     void (*submit)(struct host *host, struct host_ask *ask);
 };
 

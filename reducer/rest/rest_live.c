@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "reducer/rest/counters.h"
+#include "reducer/rest/feed.h"
 #include "reducer/rest/handlers.h"
 #include "reducer/rest/rest_json.h"
 
@@ -72,9 +74,27 @@ int rest_state(struct rest_request *request, struct fed_err *err)
     return ask_live(request, json_object(), err);
 }
 
+/* Alive; a line more for each thing that is awaited: not yet started, a store that is away. */
+static int answer_health(struct rest_request *request, struct fed_err *err)
+{
+    const json_t *troubles = json_object_get(request->ask.output, "trouble");
+    const char *message = json_string_value(json_object_get(request->ask.output, "message"));
+    int rc = rest_answer_text(request, 200, "OK", err);
+
+    if (rc == 0 && request->ask.status != 200 && message != NULL) {
+        rc = fed_buf_addf(&request->answer.body, err, "\n%s", message);
+    }
+    for (size_t i = 0; rc == 0 && i < json_array_size(troubles); i++) {
+        rc = fed_buf_addf(&request->answer.body, err, "\nwaits for %s",
+                          json_string_value(json_array_get(troubles, i)));
+    }
+    return rc;
+}
+
 int rest_health(struct rest_request *request, struct fed_err *err)
 {
-    return rest_answer_text(request, 200, "OK", err);
+    request->then = answer_health;
+    return ask_live(request, json_object(), err);
 }
 
 static int answer_ready(struct rest_request *request, struct fed_err *err)
@@ -82,10 +102,14 @@ static int answer_ready(struct rest_request *request, struct fed_err *err)
     if (request->ask.status != 200) {
         return rest_answer_host(request, err);
     }
-    return rest_answer_json(request, 200, json_pack("{s:b}", "ready", 1), err);
+    return rest_answer_json(request, 200,
+                            json_pack("{s:b,s:O*,s:O*}", "ready", 1, "trouble",
+                                      json_object_get(request->ask.output, "trouble"), "waits_for",
+                                      json_object_get(request->ask.output, "waits_for")),
+                            err);
 }
 
-/* Ready: the store answers and the loop does. */
+/* Ready: the store answers and the loop does; and what it waits for. */
 int rest_ready(struct rest_request *request, struct fed_err *err)
 {
     const struct store_query query = {.limit = 1};
@@ -152,6 +176,7 @@ static int add_live_metrics(struct fed_buf *buf, const json_t *live, struct fed_
 static int answer_metrics(struct rest_request *request, struct fed_err *err)
 {
     struct rest_answer *answer = &request->answer;
+    const struct host *host = request->shared->host;
     const uint64_t up_ms = fed_clock_mono_ms() - request->shared->started_ms;
     int rc = rest_answer_text(request, 200, "", err);
 
@@ -160,12 +185,12 @@ static int answer_metrics(struct rest_request *request, struct fed_err *err)
         rc = fed_buf_addf(&answer->body, err,
                           "# HELP confed_up_seconds Seconds since the server started.\n"
                           "# TYPE confed_up_seconds gauge\nconfed_up_seconds %llu\n"
-                          "# HELP confed_rest_requests_total REST requests handled.\n"
-                          "# TYPE confed_rest_requests_total counter\n"
-                          "confed_rest_requests_total %llu\n",
+                          "# HELP confed_event_streams Event streams that are open.\n"
+                          "# TYPE confed_event_streams gauge\nconfed_event_streams %zu\n",
                           (unsigned long long)(up_ms / 1000),
-                          (unsigned long long)atomic_load(&request->shared->n_requests));
+                          host->feed == NULL ? 0 : feed_count_readers(host->feed));
     }
+    rc = rc < 0 ? rc : counters_format(host->counters, &answer->body, err);
     if (rc == 0 && request->ask.status == 200) {
         rc = add_live_metrics(&answer->body, request->ask.output, err);
     }

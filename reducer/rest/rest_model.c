@@ -188,15 +188,30 @@ int rest_model_active(struct rest_request *request, struct fed_err *err)
 
 /* -- download --------------------------------------------------------------------------------- */
 
-/* Is it a model's id? Returns 0 or STORE_NOT_FOUND. */
+/* Outcome of check_exists(), beside the store's. */
+enum {
+    PRUNED = 100,
+};
+
+/* Is it a model's id, of one that has its file? Returns 0, STORE_NOT_FOUND or PRUNED. */
 static int check_exists(const struct rest_request *request, struct fed_err *err)
 {
     json_t *document = NULL;
     const int rc =
         store_get(request->shared->host->store, STORE_MODELS, request->id, &document, err);
 
+    const bool is_pruned = json_is_integer(json_object_get(document, "pruned_at"));
     json_decref(document);
-    return rc == 0 && !blob_key_is_valid(request->id) ? STORE_NOT_FOUND : rc;
+    if (rc == 0 && !blob_key_is_valid(request->id)) {
+        return STORE_NOT_FOUND;
+    }
+    return rc == 0 && is_pruned ? PRUNED : rc;
+}
+
+static int refuse_pruned(struct rest_request *request, struct fed_err *err)
+{
+    return rest_refuse(request, 410, "pruned", err,
+                       "Model %s was pruned: its file is gone, its record is kept", request->id);
 }
 
 int rest_model_download(struct rest_request *request, struct fed_err *err)
@@ -205,6 +220,9 @@ int rest_model_download(struct rest_request *request, struct fed_err *err)
 
     if (rc == STORE_NOT_FOUND) {
         return rest_refuse_missing(request, err);
+    }
+    if (rc == PRUNED) {
+        return refuse_pruned(request, err);
     }
     if (rc == 0) {
         rc = rest_answer_blob(request, request->id, "application/octet-stream", request->id, err);
@@ -371,6 +389,9 @@ int rest_model_parameters(struct rest_request *request, struct fed_err *err)
 
     if (rc == STORE_NOT_FOUND) {
         return rest_refuse_missing(request, err);
+    }
+    if (rc == PRUNED) {
+        return refuse_pruned(request, err);
     }
     if (rc == 0) {
         rc = rest_blobs_open(&request->shared->blobs, request->id, &fd, &size, err);

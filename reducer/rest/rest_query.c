@@ -121,6 +121,9 @@ int rest_query_add_texts(struct rest_query *query,
     for (size_t i = 0; rc == 0 && i < texts->n; i++) {
         char *value = texts->items[i].value;
         const size_t n = strlen(value);
+        if (!is_list && strcmp(texts->items[i].name, "format") == 0) {
+            continue; /* how the rows are written */
+        }
         /* FEDn's command asks for session_id=ID/; no id has a slash in it. */
         if (n > 1 && value[n - 1] == '/' && strcmp(texts->items[i].name, "session_id") == 0) {
             value[n - 1] = '\0';

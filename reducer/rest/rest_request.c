@@ -24,6 +24,8 @@ void rest_request_init(struct rest_request *request, struct rest_shared *shared,
 static void deinit_answer(struct rest_answer *answer)
 {
     fed_buf_deinit(&answer->body);
+    rest_bytes_drop(answer->kept);
+    answer->kept = NULL;
     free(answer->location);
     answer->location = NULL;
     if (answer->fd >= 0) {
@@ -167,6 +169,13 @@ int rest_request_json(struct rest_request *request,
     return 0;
 }
 
+bool rest_request_wants_csv(const struct rest_request *request)
+{
+    const char *format = rest_texts_find(&request->query, "format");
+
+    return format == NULL ? request->accepts_csv : strcmp(format, "csv") == 0;
+}
+
 /* -- uploads ---------------------------------------------------------------------------------- */
 
 int rest_upload_begin(struct rest_upload *upload,
@@ -256,7 +265,8 @@ int rest_answer_blob(struct rest_request *request,
         rest_blobs_open(&request->shared->blobs, key, &answer->fd, &answer->size_bytes, err);
 
     if (rc == 0) {
-        answer->status = 200;
+        (void)snprintf(answer->etag, sizeof(answer->etag), "\"%.*s\"", (int)FED_ID_SIZE, key);
+        answer->status = strstr(request->if_none_match, answer->etag) != NULL ? 304 : 200;
         answer->type = type;
         (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s", file_name);
     }

@@ -24,12 +24,14 @@
 #include "common/model/checksum.h"
 #include "reducer/rest/host.h"
 #include "reducer/rest/rest_blob.h"
+#include "reducer/rest/rest_kept.h"
 #include "reducer/store/store.h"
 
 #define REST_PATH_SIZE 512U            /* bytes of a path, with the NUL; longer: 404 */
 #define REST_TEXTS_MAX 32U             /* query arguments, form fields; more: 400 */
 #define REST_FORM_MAX  (64UL * 1024UL) /* bytes of a form's texts */
 #define REST_NAME_MAX  255U            /* bytes of a name */
+#define REST_ETAG_SIZE (FED_ID_SIZE + 4U)
 
 /* Outcomes of a handler. */
 enum {
@@ -44,6 +46,8 @@ enum rest_method {
     REST_DELETE,
     REST_METHOD_MAX,
 };
+
+struct dashboard_file;
 
 struct rest_text {
     char *name;  /* owned */
@@ -77,13 +81,19 @@ struct rest_upload {
 
 struct rest_answer {
     int status;
-    const char *type;    /* content type; NULL: JSON */
-    struct fed_buf body; /* or: */
-    int fd;              /* a file of size_bytes, owned; or -1 */
+    const char *type;        /* content type; NULL: JSON */
+    struct fed_buf body;     /* or: */
+    struct rest_bytes *kept; /* a reference, or NULL; or: */
+    int fd;                  /* a file of size_bytes, owned; or -1 */
     uint64_t size_bytes;
     char file_name[REST_NAME_MAX + 1]; /* Content-Disposition; "": none */
     char *location;                    /* owned; or NULL */
     char allow[64];                    /* 405, OPTIONS; or "" */
+    const struct dashboard_file *file; /* the program's own, instead of a body; or NULL */
+    char etag[REST_ETAG_SIZE];         /* or "" */
+    bool is_stream;                    /* the feed's events, without an end */
+    bool has_after;                    /* … from after_seq on */
+    uint64_t after_seq;
 };
 
 /* What all handlers share. */
@@ -92,11 +102,11 @@ struct rest_shared {
     const char *network_id;
     const char *temp_dir;
     struct rest_blobs blobs;
+    struct rest_kept kept;
     uint64_t elements_max;
     uint64_t upload_max;
     uint16_t port;
     uint64_t started_ms;
-    atomic_uint_fast64_t n_requests;
     pthread_mutex_t package_lock; /* held while the active package changes */
 };
 
@@ -112,6 +122,9 @@ struct rest_request {
     enum store_collection collection;  /* the resource of the path; or STORE_COLLECTION_MAX */
     char peer[64];                     /* its IP address */
     char host_name[REST_NAME_MAX + 1]; /* of its Host header, without the port */
+    char last_event_id[24];            /* the header, or "" */
+    char if_none_match[REST_ETAG_SIZE];
+    bool accepts_csv; /* its Accept names CSV */
     struct rest_page page;
     struct rest_texts query;
     struct rest_texts form;
@@ -154,6 +167,9 @@ FED_NODISCARD int rest_request_json(struct rest_request *request,
                                     json_t **ret_object,
                                     struct fed_err *err);
 
+/* Are rows to be written as CSV: ?format= says so, or else its Accept. */
+bool rest_request_wants_csv(const struct rest_request *request);
+
 /* -- uploads ---------------------------------------------------------------------------------- */
 
 FED_NODISCARD int rest_upload_begin(struct rest_upload *upload,
@@ -174,7 +190,8 @@ rest_answer_json(struct rest_request *request, int status, json_t *value, struct
  * long; is_end once, when it is complete. */
 FED_NODISCARD int rest_answer_flush(struct rest_request *request, bool is_end, struct fed_err *err);
 
-/* Answer with a blob as a file of this name. Returns 0 or BLOB_NOT_FOUND. */
+/* Answer with a blob as a file of this name; 304 where it is the one the asker has: what is under
+ * a key never changes. Returns 0 or BLOB_NOT_FOUND. */
 FED_NODISCARD int rest_answer_blob(struct rest_request *request,
                                    const char *key,
                                    const char *type,

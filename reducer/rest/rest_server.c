@@ -29,9 +29,11 @@
 #include "common/base/log.h"
 #include "common/base/num.h"
 #include "common/model/layout.h"
+#include "reducer/rest/counters.h"
 #include "reducer/rest/rest_dispatch.h"
 #include "reducer/rest/rest_listen.h"
 #include "reducer/rest/rest_request.h"
+#include "reducer/rest/rest_response.h"
 #include "reducer/rest/rest_watch.h"
 #include "reducer/rest/routes.h"
 
@@ -125,59 +127,26 @@ static int reserve(struct exchange *exchange, uint64_t size_bytes, struct fed_er
 
 /* -- the answer ------------------------------------------------------------------------------- */
 
-static struct MHD_Response *make_response(struct rest_answer *answer)
-{
-    struct MHD_Response *response;
-
-    if (answer->fd >= 0) {
-        response = MHD_create_response_from_fd64(answer->size_bytes, answer->fd);
-        answer->fd = response == NULL ? answer->fd : -1;
-        return response;
-    }
-    if (answer->body.size == 0) {
-        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    }
-    response = MHD_create_response_from_buffer(answer->body.size, answer->body.data,
-                                               MHD_RESPMEM_MUST_FREE);
-    if (response != NULL) {
-        fed_buf_init(&answer->body, 0); /* the response frees it */
-    }
-    return response;
-}
-
-static void add_headers(const struct rest_answer *answer, struct MHD_Response *response)
-{
-    char text[REST_NAME_MAX + 64];
-
-    (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
-                                  answer->type == NULL ? "application/json" : answer->type);
-    if (answer->file_name[0] != '\0') {
-        (void)snprintf(text, sizeof(text), "attachment; filename=%s", answer->file_name);
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_DISPOSITION, text);
-    }
-    if (answer->location != NULL) {
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_LOCATION, answer->location);
-    }
-    if (answer->allow[0] != '\0') {
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, answer->allow);
-    }
-    if (answer->status == 503) {
-        (void)MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-    }
-}
-
 static enum MHD_Result queue_answer(struct exchange *exchange)
 {
-    struct MHD_Response *response = make_response(&exchange->request.answer);
+    struct MHD_Response *response = rest_response_new(
+        &exchange->request.answer, exchange->server->shared.host->feed, exchange->connection);
+    const int status = exchange->request.answer.status;
     enum MHD_Result result;
 
+    if (status >= 400) {
+        counters_add(exchange->server->shared.host->counters,
+                     status >= 500 ? COUNTER_REST_FAILED : COUNTER_REST_REFUSED);
+    }
     if (response == NULL) {
         return MHD_NO;
     }
-    add_headers(&exchange->request.answer, response);
-    set_deadline(exchange, exchange->request.answer.size_bytes);
-    result = MHD_queue_response(exchange->connection, (unsigned)exchange->request.answer.status,
-                                response);
+    if (exchange->request.answer.is_stream) {
+        clear_deadline(exchange); /* whoever takes nothing is shut out by the library's timeout */
+    } else {
+        set_deadline(exchange, exchange->request.answer.size_bytes);
+    }
+    result = MHD_queue_response(exchange->connection, (unsigned)status, response);
     MHD_destroy_response(response);
     return result;
 }
@@ -218,7 +187,7 @@ static enum MHD_Result send_out(struct exchange *exchange)
     clear_deadline(exchange);
     atomic_store_explicit(&exchange->phase, PHASE_WORKING, memory_order_release);
     MHD_suspend_connection(exchange->connection);
-    (void)atomic_fetch_add(&exchange->server->shared.n_requests, 1);
+    counters_add(exchange->server->shared.host->counters, COUNTER_REST_REQUESTS);
     exchange->task = (struct rest_task){
         .request = &exchange->request,
         .step = exchange->request.route->handler,
@@ -341,6 +310,9 @@ static void read_head(struct exchange *exchange)
     const char *order = header(exchange, "X-Sort-Order");
     const char *reverse = header(exchange, "X-Reverse");
     const char *host = header(exchange, MHD_HTTP_HEADER_HOST);
+    const char *last = header(exchange, "Last-Event-ID");
+    const char *known = header(exchange, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    const char *accept = header(exchange, MHD_HTTP_HEADER_ACCEPT);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     size_t n;
@@ -350,6 +322,11 @@ static void read_head(struct exchange *exchange)
     (void)snprintf(page->sort_key, sizeof(page->sort_key), "%s", key == NULL ? "" : key);
     page->is_ascending = order != NULL && strcmp(order, "asc") == 0;
     page->is_reverse = reverse != NULL && strcasecmp(reverse, "true") == 0;
+    (void)snprintf(request->if_none_match, sizeof(request->if_none_match), "%s",
+                   known == NULL ? "" : known);
+    request->accepts_csv = accept != NULL && strncasecmp(accept, "text/csv", 8) == 0;
+    (void)snprintf(request->last_event_id, sizeof(request->last_event_id), "%s",
+                   last == NULL ? "" : last);
     if (info != NULL && info->client_addr != NULL) {
         const socklen_t size = info->client_addr->sa_family == AF_INET6
                                    ? sizeof(struct sockaddr_in6)
@@ -431,6 +408,20 @@ static int begin_body(struct exchange *exchange, struct fed_err *err)
     return exchange->post == NULL ? fed_err_set(err, FED_E_INVALID, "the form is malformed") : 0;
 }
 
+/* A browser says which page a request that changes something comes from: another site's is refused.
+ * Who is no browser says nothing. */
+static bool is_foreign(const struct exchange *exchange)
+{
+    const char *origin = header(exchange, "Origin");
+    const char *host = header(exchange, MHD_HTTP_HEADER_HOST);
+    const char *name = origin == NULL ? NULL : strstr(origin, "://");
+
+    if (origin == NULL || exchange->request.method == REST_GET) {
+        return false;
+    }
+    return host == NULL || name == NULL || strcasecmp(name + 3, host) != 0;
+}
+
 /* HTTP thread: the head is there. */
 static enum MHD_Result begin(struct exchange *exchange, const char *url, const char *method)
 {
@@ -438,6 +429,13 @@ static enum MHD_Result begin(struct exchange *exchange, const char *url, const c
     const char *expect;
 
     exchange->is_ignoring = !rest_route_find(&exchange->request, method, url, exchange->uri);
+    if (!exchange->is_ignoring && is_foreign(exchange)) {
+        if (rest_refuse(&exchange->request, 403, "origin", &err,
+                        "A page of another site may change nothing here") < 0) {
+            rest_answer_failure(&exchange->request, &err);
+        }
+        return queue_answer(exchange);
+    }
     if (!check_length(exchange)) {
         if (rest_refuse(&exchange->request, 413, "too_large", &err,
                         "The body is over the limit of %llu bytes",
@@ -515,6 +513,36 @@ static void on_connection(void *arg,
     }
 }
 
+static void end_exchange(struct exchange *exchange)
+{
+    struct rest_server *server = exchange->server;
+
+    (void)atomic_fetch_sub(&server->n_body_bytes, exchange->reserved_bytes);
+    if (exchange->post != NULL) {
+        (void)MHD_destroy_post_processor(exchange->post);
+    }
+    if (exchange->is_upload) {
+        (void)atomic_fetch_sub(&server->n_uploads, 1);
+    }
+    rest_request_deinit(&exchange->request);
+    free(exchange);
+}
+
+/* The context of a connection that streams: streams are many, and need nothing of an exchange. */
+static char streaming;
+
+static enum MHD_Result answer_last(struct exchange *exchange, void **context)
+{
+    const bool is_stream = exchange->request.answer.is_stream;
+    const enum MHD_Result result = queue_answer(exchange);
+
+    if (is_stream && result == MHD_YES) {
+        *context = &streaming;
+        end_exchange(exchange);
+    }
+    return result;
+}
+
 /* NOLINTBEGIN(readability-function-size): the library's arguments. */
 static enum MHD_Result on_access(void *arg,
                                  struct MHD_Connection *connection,
@@ -544,7 +572,7 @@ static enum MHD_Result on_access(void *arg,
     case PHASE_WORKING:
         return MHD_YES;
     case PHASE_ANSWER:
-        return queue_answer(exchange);
+        return answer_last(exchange, context);
     }
     return MHD_NO;
 }
@@ -555,25 +583,19 @@ static void on_completed(void *arg,
                          void **context,
                          enum MHD_RequestTerminationCode code)
 {
-    struct exchange *exchange = *context;
     struct rest_server *server = arg;
 
     (void)connection;
     (void)code;
-    if (exchange == NULL) {
+    if (*context == NULL) {
         return;
     }
+    if (*context != &streaming) {
+        struct exchange *exchange = *context;
+        set_deadline(exchange, 0); /* for the next request */
+        end_exchange(exchange);
+    }
     *context = NULL;
-    set_deadline(exchange, 0); /* for the next request */
-    (void)atomic_fetch_sub(&server->n_body_bytes, exchange->reserved_bytes);
-    if (exchange->post != NULL) {
-        (void)MHD_destroy_post_processor(exchange->post);
-    }
-    if (exchange->is_upload) {
-        (void)atomic_fetch_sub(&server->n_uploads, 1);
-    }
-    rest_request_deinit(&exchange->request);
-    free(exchange);
     (void)pthread_mutex_lock(&server->synced.lock);
     server->synced.n_open--;
     (void)pthread_cond_signal(&server->synced.idle);
@@ -652,9 +674,13 @@ static void destroy(struct rest_server *server)
     if (server->dispatch != NULL) {
         rest_dispatch_stop(server->dispatch);
         rest_watch_deinit(&server->watch);
+        if (server->shared.host->feed != NULL) {
+            feed_detach(server->shared.host->feed);
+        }
         server->dispatch = rest_dispatch_free(server->dispatch);
     }
     rest_blobs_deinit(&server->shared.blobs);
+    rest_kept_deinit(&server->shared.kept);
     (void)pthread_mutex_destroy(&server->synced.lock);
     (void)pthread_cond_destroy(&server->synced.idle);
     (void)pthread_mutex_destroy(&server->shared.package_lock);
@@ -688,6 +714,7 @@ int rest_server_new(const struct rest_config *config,
     (void)pthread_cond_init(&server->synced.idle, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
     rc = take_config(server, config, err);
+    rest_kept_init(&server->shared.kept);
     rest_blobs_init(&server->shared.blobs, host->blobs, server->config.temp_dir);
     if (rc == 0) {
         rc = rest_dispatch_new(host, (unsigned)server->config.workers_n, &server->dispatch, err);
@@ -695,6 +722,9 @@ int rest_server_new(const struct rest_config *config,
     if (rc == 0) {
         rest_watch_init(&server->watch, rest_dispatch_loop(server->dispatch),
                         server->config.timeout_ms / 4);
+        if (host->feed != NULL) {
+            feed_open(host->feed, rest_dispatch_loop(server->dispatch));
+        }
         rc = start(server, err);
     }
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -721,6 +751,9 @@ void rest_server_close(struct rest_server *server)
     fd = MHD_quiesce_daemon(server->daemon);
     if (fd != MHD_INVALID_SOCKET) {
         (void)close(fd);
+    }
+    if (server->shared.host->feed != NULL) {
+        feed_close(server->shared.host->feed);
     }
 }
 

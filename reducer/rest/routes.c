@@ -6,7 +6,8 @@
 
 #include "reducer/rest/handlers.h"
 
-#define API "/api/v1/"
+#define API       "/api/v1/"
+#define DASHBOARD "/dashboard/"
 
 /* The first pattern that fits wins: the generic set stands last. */
 static const struct rest_route routes[] = {
@@ -15,6 +16,10 @@ static const struct rest_route routes[] = {
     {"/version", rest_version, REST_GET, false},
     {"/metrics", rest_metrics, REST_GET, false},
     {API "live", rest_live, REST_GET, false},
+    {API "openapi.json", rest_openapi, REST_GET, false},
+    {API "events/stream", rest_events_stream, REST_GET, false},
+    {API "doctor", rest_doctor, REST_GET, false},
+    {API "disk", rest_disk, REST_GET, false},
     {API "graphql", rest_no_graphql, REST_POST, false},
 
     {API "clients/add", rest_client_add, REST_POST, false},
@@ -27,6 +32,7 @@ static const struct rest_route routes[] = {
     {API "models/", rest_model_add, REST_POST, true},
     {API "models/active", rest_model_active, REST_GET, false},
     {API "models/active", rest_gone, REST_PUT, false},
+    {API "models/prune", rest_model_prune, REST_POST, false},
     {API "models/leaf-nodes", rest_model_leaves, REST_GET, false},
     {API "models/:id", rest_model_change, REST_PATCH, false},
     {API "models/:id", rest_model_change, REST_PUT, false},
@@ -52,6 +58,15 @@ static const struct rest_route routes[] = {
     {API "sessions/:id", rest_session_change, REST_PATCH, false},
     {API "sessions/:id", rest_session_change, REST_PUT, false},
 
+    {API "views/rounds", rest_view_rounds, REST_GET, false},
+    {API "views/client-rounds", rest_view_client_rounds, REST_GET, false},
+    {API "views/refusals", rest_view_refusals, REST_GET, false},
+    {API "views/client-times", rest_view_client_times, REST_GET, false},
+    {API "views/combiner-times", rest_view_combiner_times, REST_GET, false},
+    {API "views/timeline", rest_view_timeline, REST_GET, false},
+    {API "views/validations", rest_view_validations, REST_GET, false},
+    {API "views/confusion", rest_view_confusion, REST_GET, false},
+
     {API "predictions/start", rest_prediction_start, REST_POST, false},
     {API "attributes/", rest_attribute_add, REST_POST, false},
     {API "attributes/current", rest_attributes_current, REST_POST, false},
@@ -62,6 +77,19 @@ static const struct rest_route routes[] = {
     {API ":r/count", rest_count, REST_GET, false},
     {API ":r/count", rest_count_post, REST_POST, false},
     {API ":r/:id", rest_get, REST_GET, false},
+
+    {"/", rest_dashboard_home, REST_GET, false},
+    {DASHBOARD "", rest_dashboard_page, REST_GET, false},
+    {DASHBOARD "network", rest_dashboard_page, REST_GET, false},
+    {DASHBOARD "clients/:id", rest_dashboard_page, REST_GET, false},
+    {DASHBOARD "models", rest_dashboard_page, REST_GET, false},
+    {DASHBOARD "models/:id", rest_dashboard_page, REST_GET, false},
+    {DASHBOARD "rounds", rest_dashboard_page, REST_GET, false},
+    {DASHBOARD "rounds/:id", rest_dashboard_page, REST_GET, false},
+    {DASHBOARD "events", rest_dashboard_page, REST_GET, false},
+    {DASHBOARD "control", rest_dashboard_page, REST_GET, false},
+    {DASHBOARD "files/:id/:id", rest_dashboard_file, REST_GET, false},
+    {DASHBOARD "files/:id/plots/:id", rest_dashboard_file, REST_GET, false},
 
     /* FEDn 0.20's paths, which its clients and APIClient still use */
     {"/add_client", rest_client_add, REST_POST, false},

@@ -35,6 +35,8 @@ struct partial_put {
     char round_id[FED_ROUND_ID_SIZE];
     char combiner_id[FED_ID_SIZE];
     uint64_t plan_seq;
+    uint64_t load_us; /* what it cost the combiner */
+    uint64_t sum_us;
     uint64_t size_bytes; /* announced */
     uint64_t received;
     uint64_t due_ms;
@@ -181,6 +183,8 @@ static void open_put(struct partial_put *put, const Confed__V1__PartialChunk *ch
     fed_id_copy(put->combiner_id, chunk->combiner_id);
     put->plan_seq = chunk->plan_seq;
     put->size_bytes = chunk->size_bytes;
+    put->load_us = chunk->load_us;
+    put->sum_us = chunk->sum_us;
     size_max = server->ops->check_partial(server->arg, put->round_id, put->combiner_id,
                                           put->plan_seq, &verdict);
     if (size_max == 0 && verdict == 0) {
@@ -261,6 +265,8 @@ static void judge(struct partial_put *put)
         answer(put, FED_VERDICT_CORRUPT, "its header names another round, combiner or plan");
         return;
     }
+    put->partial.load_us = put->load_us;
+    put->partial.sum_us = put->sum_us;
     verdict = server->ops->on_partial(server->arg, put->path, &put->partial, detail);
     put->path[0] = '\0'; /* the owner's now */
     answer(put, verdict, detail);

@@ -77,6 +77,13 @@ static bool parse_number(const char *text, double *ret_value)
     return true;
 }
 
+bool store_text_is_number(const char *text)
+{
+    double value;
+
+    return parse_number(text, &value);
+}
+
 static int compare_texts(const char *a, const char *b)
 {
     double x;
@@ -158,6 +165,11 @@ bool store_query_matches(const struct store_query *query, const json_t *document
     return true;
 }
 
+bool store_query_is_by_insertion(const struct store_query *query)
+{
+    return query->sort_path == NULL || strcmp(query->sort_path, "committed_at") == 0;
+}
+
 struct row {
     json_t *document;
     size_t index;
@@ -181,7 +193,7 @@ static int compare_rows(const void *a, const void *b)
     const struct store_query *query = x->query;
     int order = 0;
 
-    if (query->sort_path != NULL) {
+    if (!store_query_is_by_insertion(query)) {
         char space_x[64];
         char space_y[64];
         const char *text_x = scalar_text(store_path_get(x->document, query->sort_path), space_x);

@@ -15,6 +15,12 @@ extern const struct store_collection_info store_collections[STORE_COLLECTION_MAX
 /* The value at a dotted path, borrowed, or NULL. */
 const json_t *store_path_get(const json_t *document, const char *path);
 
+/* Is the order asked for that of insertion (or against it)? */
+bool store_query_is_by_insertion(const struct store_query *query);
+
+/* Is this text compared as a number? */
+bool store_text_is_number(const char *text);
+
 bool store_query_matches(const struct store_query *query, const json_t *document);
 
 /* Sort (documents in order of insertion), skip and limit. Takes the array, returns another. */
@@ -32,5 +38,8 @@ json_t *store_document_stamp(const json_t *document, uint64_t committed_ms, uint
 
 int store_mem_open(struct store **ret_store, struct fed_err *err);
 int store_sqlite_open(const char *path, struct store **ret_store, struct fed_err *err);
+int store_mongo_open(const struct store_config *config,
+                     struct store **ret_store,
+                     struct fed_err *err);
 
 #endif /* REDUCER_STORE_STORE_INSIDE_H */

@@ -56,7 +56,8 @@ static bool is_taken_locked(const struct store_mem *mem,
 enum mode {
     INSERT,
     REPLACE,
-    PUT
+    PUT,
+    RESTORE,
 };
 
 static int write_locked(struct store_mem *mem,
@@ -74,7 +75,7 @@ static int write_locked(struct store_mem *mem,
         old == NULL ? 0 : (uint64_t)json_integer_value(json_object_get(old, "committed_at"));
     json_t *copy;
 
-    if (old != NULL && mode == INSERT) {
+    if (old != NULL && (mode == INSERT || mode == RESTORE)) {
         return STORE_EXISTS;
     }
     if (mode == REPLACE && old == NULL) {
@@ -86,7 +87,8 @@ static int write_locked(struct store_mem *mem,
     if (is_taken_locked(mem, in, i, document)) {
         return STORE_EXISTS;
     }
-    copy = store_document_stamp(document, committed_ms, old_version + 1);
+    copy = mode == RESTORE ? json_deep_copy(document)
+                           : store_document_stamp(document, committed_ms, old_version + 1);
     if (copy != NULL && json_dumpb(copy, NULL, 0, JSON_COMPACT) > STORE_DOCUMENT_MAX) {
         json_decref(copy);
         return fed_err_set(err, FED_E_LIMIT, "a document of %s is over %zu bytes",
@@ -138,6 +140,12 @@ static int
 mem_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
     return write_document(store, in, PUT, 0, document, err);
+}
+
+static int
+mem_restore(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
+{
+    return write_document(store, in, RESTORE, 0, document, err);
 }
 
 static int mem_get(struct store *store,
@@ -225,8 +233,17 @@ static void mem_close(struct store *store)
     free(mem);
 }
 
-static const struct store_ops mem_ops = {"mem",   mem_insert, mem_replace, mem_put,
-                                         mem_get, mem_find,   mem_remove,  mem_close};
+static const struct store_ops mem_ops = {
+    .name = "mem",
+    .insert = mem_insert,
+    .replace = mem_replace,
+    .put = mem_put,
+    .restore = mem_restore,
+    .get = mem_get,
+    .find = mem_find,
+    .remove = mem_remove,
+    .close = mem_close,
+};
 
 int store_mem_open(struct store **ret_store, struct fed_err *err)
 {

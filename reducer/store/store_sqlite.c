@@ -150,25 +150,25 @@ static void prune_locked(struct store_sqlite *self, enum store_collection in)
     (void)sqlite3_reset(statement);
 }
 
-/* Write the document as version old.version + 1; the UPDATE itself compares the version. */
-static int write_locked(struct store_sqlite *self,
-                        enum store_collection in,
-                        const struct stamp *old,
-                        const json_t *document,
-                        struct fed_err *err)
+/* Write a document with its stamps (NULL: out of memory); where it is not new, the UPDATE itself
+ * compares the version. Takes the document. */
+static int write_stamped_locked(struct store_sqlite *self,
+                                enum store_collection in,
+                                bool is_new,
+                                json_t *stamped,
+                                struct fed_err *err)
 {
-    json_t *stamped = store_document_stamp(document, old->committed_ms, old->version + 1);
     char *body = stamped == NULL ? NULL : json_dumps(stamped, JSON_COMPACT | JSON_SORT_KEYS);
-    char *unique = store_document_unique(in, document);
-    sqlite3_stmt *statement =
-        begin_locked(self, old->version == 0 ? STATEMENT_INSERT : STATEMENT_UPDATE);
+    char *unique = store_document_unique(in, stamped);
+    sqlite3_stmt *statement = begin_locked(self, is_new ? STATEMENT_INSERT : STATEMENT_UPDATE);
     int rc = SQLITE_NOMEM;
 
     if (body != NULL && strlen(body) <= STORE_DOCUMENT_MAX) {
         bind_text(statement, 1, store_collections[in].name);
-        bind_text(statement, 2, store_document_key(in, document));
-        (void)sqlite3_bind_int64(statement, 3, (sqlite3_int64)old->version + 1);
-        if (old->version == 0) {
+        bind_text(statement, 2, store_document_key(in, stamped));
+        (void)sqlite3_bind_int64(statement, 3,
+                                 json_integer_value(json_object_get(stamped, "version")));
+        if (is_new) {
             (void)sqlite3_bind_int64(statement, 4,
                                      json_integer_value(json_object_get(stamped, "committed_at")));
         }
@@ -193,11 +193,23 @@ static int write_locked(struct store_sqlite *self,
     if (rc != SQLITE_DONE) {
         return fail(self, rc, "write", err);
     }
-    if (old->version != 0) {
+    if (!is_new) {
         return sqlite3_changes(self->db) == 0 ? STORE_CONFLICT : 0;
     }
     prune_locked(self, in);
     return 0;
+}
+
+/* Write the document as version old.version + 1. */
+static int write_locked(struct store_sqlite *self,
+                        enum store_collection in,
+                        const struct stamp *old,
+                        const json_t *document,
+                        struct fed_err *err)
+{
+    return write_stamped_locked(self, in, old->version == 0,
+                                store_document_stamp(document, old->committed_ms, old->version + 1),
+                                err);
 }
 
 static int
@@ -209,6 +221,51 @@ sqlite_insert(struct store *store, enum store_collection in, json_t *document, s
 
     (void)pthread_mutex_lock(&self->lock);
     rc = write_locked(self, in, &none, document, err);
+    (void)pthread_mutex_unlock(&self->lock);
+    return rc;
+}
+
+/* One transaction, for its one flush: what a call has not returned may be lost. */
+static int sqlite_insert_many(struct store *store,
+                              enum store_collection in,
+                              json_t *const *documents,
+                              size_t n,
+                              int *outcomes,
+                              struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    const struct stamp none = {0};
+    int step;
+    int rc = 0;
+
+    (void)pthread_mutex_lock(&self->lock);
+    step = sqlite3_exec(self->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    rc = step == SQLITE_OK ? 0 : fail(self, step, "write", err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (outcomes[i] == 0) {
+            outcomes[i] = write_locked(self, in, &none, documents[i], err);
+            rc = outcomes[i] >= 0 || outcomes[i] == -FED_E_LIMIT ? 0 : outcomes[i];
+        }
+    }
+    if (rc == 0) {
+        step = sqlite3_exec(self->db, "COMMIT", NULL, NULL, NULL);
+        rc = step == SQLITE_OK ? 0 : fail(self, step, "write", err);
+    }
+    if (rc < 0) {
+        (void)sqlite3_exec(self->db, "ROLLBACK", NULL, NULL, NULL); /* also where none is open */
+    }
+    (void)pthread_mutex_unlock(&self->lock);
+    return rc;
+}
+
+static int
+sqlite_restore(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    int rc;
+
+    (void)pthread_mutex_lock(&self->lock);
+    rc = write_stamped_locked(self, in, true, json_deep_copy(document), err);
     (void)pthread_mutex_unlock(&self->lock);
     return rc;
 }
@@ -277,10 +334,17 @@ static int sqlite_get(struct store *store,
     return rc;
 }
 
-/* All rows of a statement that match the query, appended to `documents`. */
+/* The matches of a statement's rows that are wanted: the others are only counted. */
+struct window {
+    size_t skip;
+    size_t limit; /* SIZE_MAX: all */
+    size_t n_matches;
+};
+
 static int collect_locked(struct store_sqlite *self,
                           sqlite3_stmt *statement,
                           const struct store_query *query,
+                          struct window *window,
                           json_t *documents,
                           struct fed_err *err)
 {
@@ -291,7 +355,10 @@ static int collect_locked(struct store_sqlite *self,
         json_t *document = NULL;
         rc = parse_body(statement, &document, err);
         if (rc == 0 && store_query_matches(query, document)) {
-            (void)json_array_append(documents, document);
+            const size_t place = window->n_matches++;
+            if (place >= window->skip && place - window->skip < window->limit) {
+                (void)json_array_append(documents, document);
+            }
         }
         json_decref(document);
         step = rc == 0 ? sqlite3_step(statement) : SQLITE_DONE;
@@ -310,7 +377,8 @@ static int count_locked(struct store_sqlite *self, enum store_collection in, siz
     return 0;
 }
 
-/* In order of insertion, or against it, the database pages; every other query is done here. */
+/* In order of insertion, or against it, the database pages what has no filters, and of what has
+ * some no more is kept than is wanted; in another order all matches are sorted here. */
 static int sqlite_find(struct store *store,
                        enum store_collection in,
                        const struct store_query *query,
@@ -319,27 +387,30 @@ static int sqlite_find(struct store *store,
                        struct fed_err *err)
 {
     struct store_sqlite *self = self_of(store);
-    const bool is_plain = query->n_filters == 0 && (query->sort_path == NULL ||
-                                                    strcmp(query->sort_path, "committed_at") == 0);
+    const bool is_in_order = store_query_is_by_insertion(query);
+    const bool is_plain = is_in_order && query->n_filters == 0;
+    struct window window = {.limit = SIZE_MAX};
     json_t *documents = json_array();
     sqlite3_stmt *statement;
-    size_t n = 0;
     int rc;
 
+    if (is_in_order && !is_plain) {
+        window.skip = query->skip;
+        window.limit = query->limit == 0 ? SIZE_MAX : query->limit;
+    }
     (void)pthread_mutex_lock(&self->lock);
-    statement = begin_locked(self, is_plain && !query->is_ascending ? STATEMENT_PAGE_DOWN
-                                                                    : STATEMENT_PAGE_UP);
+    statement = begin_locked(self, is_in_order && !query->is_ascending ? STATEMENT_PAGE_DOWN
+                                                                       : STATEMENT_PAGE_UP);
     bind_text(statement, 1, store_collections[in].name);
     (void)sqlite3_bind_int64(statement, 2,
                              is_plain && query->limit > 0 ? (sqlite3_int64)query->limit : -1);
     (void)sqlite3_bind_int64(statement, 3, is_plain ? (sqlite3_int64)query->skip : 0);
-    rc = collect_locked(self, statement, query, documents, err);
+    rc = collect_locked(self, statement, query, &window, documents, err);
     if (rc == 0 && is_plain) {
-        rc = count_locked(self, in, &n);
+        rc = count_locked(self, in, &window.n_matches);
     }
     (void)pthread_mutex_unlock(&self->lock);
-    if (rc == 0 && !is_plain) {
-        n = json_array_size(documents);
+    if (rc == 0 && !is_in_order) {
         documents = store_query_arrange(query, documents);
         rc = documents == NULL ? fed_err_set(err, FED_E_NOMEM, "query") : 0;
     }
@@ -349,7 +420,7 @@ static int sqlite_find(struct store *store,
     }
     *ret_documents = documents;
     if (ret_n_matches != NULL) {
-        *ret_n_matches = n;
+        *ret_n_matches = window.n_matches;
     }
     return 0;
 }
@@ -391,9 +462,18 @@ static void sqlite_close(struct store *store)
     free(self);
 }
 
-static const struct store_ops sqlite_ops = {"sqlite",      sqlite_insert, sqlite_replace,
-                                            sqlite_put,    sqlite_get,    sqlite_find,
-                                            sqlite_remove, sqlite_close};
+static const struct store_ops sqlite_ops = {
+    .name = "sqlite",
+    .insert = sqlite_insert,
+    .insert_many = sqlite_insert_many,
+    .replace = sqlite_replace,
+    .put = sqlite_put,
+    .restore = sqlite_restore,
+    .get = sqlite_get,
+    .find = sqlite_find,
+    .remove = sqlite_remove,
+    .close = sqlite_close,
+};
 
 /* The lock lives as long as the descriptor, so it goes with the process, however that ends. */
 static int take_lock(struct store_sqlite *self, const char *path, struct fed_err *err)

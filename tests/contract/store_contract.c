@@ -316,6 +316,124 @@ static void test_values_come_back(void **state)
                      STORE_NOT_FOUND);
 }
 
+/* Many at a time: each ends as by itself, in their order. */
+static void test_many_inserts(void **state)
+{
+    static const char *const texts[] = {
+        "{'validation_id':'1','session_id':'s','model_id':'m','_sender_key':'a'}",
+        "{'validation_id':'0','session_id':'s','model_id':'m','_sender_key':'b'}",
+        "{'validation_id':'1','session_id':'s','model_id':'m','_sender_key':'c'}", /* the key */
+        "{'session_id':'s'}",
+        "{'validation_id':'2','session_id':'s','model_id':'m','_sender_key':'b'}", /* the others */
+        "{'validation_id':'3','session_id':'s','model_id':'m','_sender_key':'d'}",
+        "{'validation_id':'big'}",
+    };
+    static const int wanted[] = {0, 0, STORE_EXISTS, -FED_E_INVALID, STORE_EXISTS, 0, -FED_E_LIMIT};
+    static const int again[] = {STORE_EXISTS, STORE_EXISTS, STORE_EXISTS, -FED_E_INVALID,
+                                STORE_EXISTS, STORE_EXISTS, -FED_E_LIMIT};
+    const struct store_query all = {.is_ascending = true};
+    struct fixture *f = *state;
+    json_t *documents[7];
+    int outcomes[7];
+    char *text = malloc(STORE_DOCUMENT_MAX + 2);
+
+    assert_non_null(text);
+    memset(text, 'x', STORE_DOCUMENT_MAX + 1);
+    text[STORE_DOCUMENT_MAX + 1] = '\0';
+    for (size_t i = 0; i < 7; i++) {
+        documents[i] = parse(texts[i]);
+    }
+    (void)json_object_set_new(documents[6], "text", json_string(text));
+    free(text);
+    assert_int_equal(
+        store_insert_many(f->store, STORE_VALIDATIONS, documents, 7, outcomes, &f->err), 0);
+    assert_memory_equal(outcomes, wanted, sizeof(wanted));
+    assert_string_equal(find(f, STORE_VALIDATIONS, &all), "1 0 3 /3");
+    assert_int_equal(get_number(f, STORE_VALIDATIONS, "3", "version"), 1);
+    assert_int_equal(
+        store_insert_many(f->store, STORE_VALIDATIONS, documents, 7, outcomes, &f->err), 0);
+    assert_memory_equal(outcomes, again, sizeof(again));
+    assert_int_equal(
+        store_insert_many(f->store, STORE_VALIDATIONS, documents, 0, outcomes, &f->err), 0);
+    for (size_t i = 0; i < 7; i++) {
+        json_decref(documents[i]);
+    }
+}
+
+static int restore(struct fixture *f, enum store_collection in, const char *text)
+{
+    json_t *document = parse(text);
+    const int rc = store_restore(f->store, in, document, &f->err);
+
+    json_decref(document);
+    return rc;
+}
+
+static void test_restore_keeps_every_bit(void **state)
+{
+    static const char text[] = "{'round_id':'1','session_id':'s','round_number':1,"
+                               "'committed_at':5,'updated_at':7,'version':3,'x':null}";
+    struct fixture *f = *state;
+    json_t *document = parse(text);
+    json_t *read = NULL;
+
+    assert_int_equal(store_restore(f->store, STORE_ROUNDS, document, &f->err), 0);
+    assert_int_equal(store_get(f->store, STORE_ROUNDS, "1", &read, &f->err), 0);
+    assert_true(json_equal(document, read));
+    json_decref(read);
+    json_decref(document);
+    assert_int_equal(restore(f, STORE_ROUNDS, text), STORE_EXISTS);
+    assert_int_equal(insert(f, STORE_ROUNDS, "{'round_id':'2','session_id':'s','round_number':1}"),
+                     STORE_EXISTS);
+    assert_int_equal(replace(f, STORE_ROUNDS, 2, "{'round_id':'1'}"), STORE_CONFLICT);
+    assert_int_equal(replace(f, STORE_ROUNDS, 3, "{'round_id':'1'}"), 0);
+    assert_int_equal(get_number(f, STORE_ROUNDS, "1", "version"), 4);
+    assert_int_equal(get_number(f, STORE_ROUNDS, "1", "committed_at"), 5);
+}
+
+static void test_restore_wants_all_stamps(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(restore(f, STORE_MODELS, "{'model_id':'m','updated_at':7,'version':3}"),
+                     -FED_E_INVALID);
+    assert_int_equal(restore(f, STORE_MODELS, "{'model_id':'m','committed_at':7,'version':3}"),
+                     -FED_E_INVALID);
+    assert_int_equal(restore(f, STORE_MODELS, "{'model_id':'m','committed_at':7,'updated_at':7}"),
+                     -FED_E_INVALID);
+    assert_int_equal(
+        restore(f, STORE_MODELS, "{'model_id':'m','committed_at':7,'updated_at':7,'version':'3'}"),
+        -FED_E_INVALID);
+    assert_int_equal(
+        restore(f, STORE_MODELS, "{'model_id':'m','committed_at':7,'updated_at':7,'version':0}"),
+        -FED_E_INVALID);
+    assert_int_equal(restore(f, STORE_MODELS, "{'committed_at':7,'updated_at':7,'version':1}"),
+                     -FED_E_INVALID);
+}
+
+/* Whatever committed_at says: the order is that of the calls, also for a sort by committed_at. */
+static void test_restore_goes_to_the_end(void **state)
+{
+    struct fixture *f = *state;
+    struct store_query query = {.is_ascending = true};
+
+    assert_int_equal(insert(f, STORE_CLIENTS, "{'client_id':'a'}"), 0);
+    assert_int_equal(
+        restore(f, STORE_CLIENTS, "{'client_id':'b','committed_at':9,'updated_at':9,'version':1}"),
+        0);
+    assert_int_equal(
+        restore(f, STORE_CLIENTS, "{'client_id':'c','committed_at':2,'updated_at':9,'version':1}"),
+        0);
+    assert_int_equal(insert(f, STORE_CLIENTS, "{'client_id':'d'}"), 0);
+    assert_string_equal(find(f, STORE_CLIENTS, &query), "a b c d /4");
+    query.sort_path = "committed_at";
+    assert_string_equal(find(f, STORE_CLIENTS, &query), "a b c d /4");
+    query = where("client_id", STORE_OP_NE, "b");
+    query.sort_path = "committed_at";
+    query.is_ascending = false;
+    assert_string_equal(find(f, STORE_CLIENTS, &query), "d c a /3");
+}
+
 /* -- queries -------------------------------------------------------------------------------------
  */
 
@@ -603,6 +721,10 @@ int store_contract_run(const char *name, store_url_fn url)
         TEST(test_documents_that_are_refused),
         TEST(test_what_is_given_and_returned_is_apart),
         TEST(test_values_come_back),
+        TEST(test_many_inserts),
+        TEST(test_restore_keeps_every_bit),
+        TEST(test_restore_wants_all_stamps),
+        TEST(test_restore_goes_to_the_end),
         TEST(test_filters),
         TEST(test_numbers_and_texts),
         TEST(test_ids_that_look_like_numbers),

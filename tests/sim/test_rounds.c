@@ -11,6 +11,7 @@
 #include "tests/sim/world.h"
 
 static struct world world;
+static unsigned checkpoint_at; /* of the worlds that begin */
 
 static int tear_down(void **state)
 {
@@ -30,6 +31,7 @@ static void begin(unsigned n_combiners, unsigned n_clients, uint32_t rounds)
         .round_timeout_ms = 600 * SECOND,
         .is_validating = true,
         .is_gentle = true,
+        .checkpoint_at = checkpoint_at,
     };
 
     (void)tear_down(NULL); /* the test's last world */
@@ -111,6 +113,8 @@ static const struct row rows[] = {
     {"combiner.logged", "combiner, LOGGED, OK not sent"},
     {"combiner.answered", "combiner, OK sent, not folded"},
     {"combiner.folding", "combiner, while folding"},
+    {"combiner.checkpointing", "combiner, a checkpoint not written"},
+    {"combiner.checkpointed", "combiner, a checkpoint written"},
     {"combiner.sealing", "combiner, not sealed"},
     {"combiner.sealed", "combiner, SEALED, partial on its way"},
     {"client.training", "client, while training"},
@@ -136,7 +140,7 @@ static bool kill_at(const struct row *row, unsigned hits, const uint64_t *calm)
 }
 
 /* With a kill at each point in each of its first passes, and 1, 2 or 3 combiners, the session ends
- * with the bits of the calm run: the same set, everybody once. */
+ * with the bits of the calm run, which has no checkpoints: the same set, everybody once. */
 static void test_same_bits_after_a_kill_at_every_point(void **state)
 {
     uint64_t calm[WORLD_VALUES];
@@ -145,6 +149,7 @@ static void test_same_bits_after_a_kill_at_every_point(void **state)
     begin(1, 4, 3);
     end();
     values_of_last(calm);
+    checkpoint_at = 1;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         bool is_sprung = false;
         for (unsigned hits = 1; hits <= 4; hits++) {
@@ -154,6 +159,7 @@ static void test_same_bits_after_a_kill_at_every_point(void **state)
             fail_msg("%s is never passed", rows[i].point);
         }
     }
+    checkpoint_at = 0;
 }
 
 /* A combiner and its disk are gone for good: its client attaches elsewhere, and answers from its
@@ -171,6 +177,45 @@ static void test_a_combiner_is_gone_for_good(void **state)
     assert_int_equal(world.reducer.disk.rounds[0]->parts[0].n_entries +
                          world.reducer.disk.rounds[0]->parts[1].n_entries,
                      2);
+}
+
+/* A client whose update is in a checkpoint has moved before the reducer heard of it: the plan
+ * without it ends the checkpoint, and who else was in it is asked again. */
+static void test_a_plan_ends_a_checkpoint(void **state)
+{
+    (void)state;
+    checkpoint_at = 1;
+    begin(2, 4, 1);
+    checkpoint_at = 0;
+    world.settings.roaming = 1;
+    while (world.sim.now_ms < 1800 && sim_step(&world.sim, 1800)) {
+    } /* all are training */
+    world_cut(&world, 0, 20 * SECOND);
+    while (world.sim.now_ms < 3000 && sim_step(&world.sim, 3000)) {
+    } /* and those at the first combiner have been answered OK */
+    world_break(&world, &world.clients[0].proc, &world.combiners[0].proc, false);
+    end();
+    expect_from("ann and c1", "[   3.000] ann and c1 lose their connection\n"
+                              "[  17.801] round 1 planned: ann bob cay dot\n"
+                              "[  17.802] c2 hears plan 1/2\n"
+                              "[  17.808] c2 answers ann OK\n"
+                              "[  17.809] ann is done with round 1\n"
+                              "[  17.810] c2 makes a checkpoint of 3\n"
+                              "[  21.902] round 1 planned: ann bob cay dot\n"
+                              "[  21.903] c1 hears plan 1/2\n"
+                              "[  21.903] c1 loses its checkpoint of round 1\n"
+                              "[  21.906] c1 hears plan 1/2\n" /* to its new Hello */
+                              "[  21.910] c1 answers bob OK\n"
+                              "[  21.911] bob is done with round 1\n"
+                              "[  21.912] c1 makes a checkpoint of 1\n"
+                              "[  21.912] c1 hears close 1/2\n"
+                              "[  21.912] c2 hears close 1/2\n"
+                              "[  21.915] c1 hands over round 1/2, 1 updates\n"
+                              "[  21.915]   accepted\n"
+                              "[  21.915] c2 hands over round 1/2, 3 updates\n"
+                              "[  21.915]   accepted\n"
+                              "[  21.919] round 1 committed: ann bob cay dot\n"
+                              "[  21.921] the session has ended: 1 rounds, 0 of them failed\n");
 }
 
 /* -- stops ------------------------------------------------------------------------------------ */
@@ -192,6 +237,7 @@ int main(void)
         cmocka_unit_test_teardown(test_one_round, tear_down),
         cmocka_unit_test_teardown(test_same_bits_after_a_kill_at_every_point, tear_down),
         cmocka_unit_test_teardown(test_a_combiner_is_gone_for_good, tear_down),
+        cmocka_unit_test_teardown(test_a_plan_ends_a_checkpoint, tear_down),
         cmocka_unit_test_teardown(test_the_store_is_away, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,8 @@
 struct totals {
     unsigned committed;
     unsigned failed;
+    unsigned checkpoints;
+    unsigned checkpoints_lost;
     uint64_t events;
 };
 
@@ -31,6 +33,7 @@ static const char *const points[] = {
     "combiner.upload_running", "combiner.upload_published", "combiner.plan_stored",
     "combiner.before_log",     "combiner.logged",           "combiner.answered",
     "combiner.folding",        "combiner.sealing",          "combiner.sealed",
+    "combiner.checkpointing",  "combiner.checkpointed",     "combiner.checkpoint_lost",
     "client.training",         "client.uploaded",           "client.admitted",
 };
 
@@ -84,6 +87,9 @@ static struct world_settings draw_settings(struct fed_rand *rand)
         settings.poison = 4;
         settings.is_gentle = false;
     }
+    settings.checkpoint_at =
+        fed_rand_below(rand, 2) == 0 ? 0 : 1 + (unsigned)fed_rand_below(rand, 3);
+    settings.spoil = fed_rand_below(rand, 3) == 0 ? 4 : 0;
     return settings;
 }
 
@@ -199,6 +205,8 @@ play(uint64_t seed, bool is_tracing, char *ret_failure, size_t size, struct tota
         totals->committed += row != NULL && row->state == ROUND_COMMITTED ? 1 : 0;
         totals->failed += row != NULL && row->state == ROUND_FAILED ? 1 : 0;
     }
+    totals->checkpoints += world.n_checkpoints;
+    totals->checkpoints_lost += world.n_checkpoints_lost;
     totals->events += world.sim.n_events;
     (void)snprintf(ret_failure, size, "%s", world.failure);
     if (is_tracing) {
@@ -229,8 +237,10 @@ int main(int argc, char **argv)
             }
         }
     }
-    (void)printf(
-        "\n%" PRIu64 " seeds: %u rounds committed, %u failed, %" PRIu64 " events, %" PRIu64 " ms\n",
-        n_seeds, totals.committed, totals.failed, totals.events, fed_clock_mono_ms() - since_ms);
+    (void)printf("\n%" PRIu64
+                 " seeds: %u rounds committed, %u failed, %u checkpoints made, %u lost, %" PRIu64
+                 " events, %" PRIu64 " ms\n",
+                 n_seeds, totals.committed, totals.failed, totals.checkpoints,
+                 totals.checkpoints_lost, totals.events, fed_clock_mono_ms() - since_ms);
     return n_failures == 0 ? 0 : 1;
 }

@@ -42,6 +42,9 @@ struct world_settings {
     unsigned rpc_loss; /* one in so many calls, or their answers, is lost; 0: none */
     unsigned poison;   /* one in so many updates is refused by the check */
     unsigned no_space; /* one in so many ADMITs cannot be written */
+    unsigned
+        checkpoint_at; /* so many updates as files make a checkpoint of the sum; 0: none is made */
+    unsigned spoil;    /* one in so many checkpoints cannot be read back */
     unsigned crash;    /* one in so many fault points kills its process */
     unsigned roaming;  /* one in so many times a Confed client comes back to any combiner */
     bool is_forged;    /* somebody sends updates in the clients' names; only in a world where their
@@ -87,7 +90,8 @@ struct update {
     uint64_t examples;
     uint64_t values[WORLD_VALUES];
     bool is_poison;
-    bool is_ok;        /* admitted, and answered OK */
+    bool is_ok;        /* admitted, and answered OK: this is a promise */
+    bool was_ok;       /* it was one, and went with the checkpoint it was in */
     unsigned combiner; /* which answered */
 };
 
@@ -156,18 +160,32 @@ struct reducer {
 
 /* -- combiners -------------------------------------------------------------------------------- */
 
+/* The sum of updates that are files no more. */
+struct checkpoint {
+    struct fed_entry entries[WORLD_CLIENTS_MAX];
+    size_t n_entries;
+    uint64_t values[WORLD_VALUES];
+};
+
 struct folder {
     struct fed_plan plan; /* owned; round_id empty: free */
     struct fed_entry *entries;
     size_t n_entries;
+    struct fed_entry *lost; /* (n_lost,) owned: logged, and gone */
+    size_t n_lost;
     uint64_t seal_seq; /* 0: not sealed */
     struct fed_entry *sealed;
     size_t n_sealed;
     uint64_t sealed_values[WORLD_VALUES];
+    struct checkpoint checkpoint; /* n_entries 0: there is none */
     /* memory */
     uint64_t put_seq; /* PutPartial is under way for it; 0: not */
     uint64_t sum_seq; /* 0: no sum */
     uint64_t sum[WORLD_VALUES];
+    uint64_t reset; /* which of the combiner's: a fold for another one is void */
+    struct fed_entry summed[WORLD_CLIENTS_MAX];
+    size_t n_summed;
+    bool is_void; /* its checkpoint is lost, and the core does not know yet */
 };
 
 struct upload {
@@ -184,6 +202,7 @@ struct combiner {
     bool is_dialling;
     uint64_t cut_until_ms; /* no way to the reducer until then */
     uint64_t next_token;
+    uint64_t n_resets; /* of sums, ever */
     struct {
         struct conn *conn; /* NULL: free */
         uint64_t token;
@@ -279,7 +298,9 @@ struct world {
     struct proc forger;
     bool is_client_hit; /* one was killed, or lost its connection by itself */
     bool is_disk_lost;  /* of a combiner: then some promises do not hold */
-    char failure[512];  /* empty: the law holds */
+    unsigned n_checkpoints;
+    unsigned n_checkpoints_lost;
+    char failure[512]; /* empty: the law holds */
 };
 
 void world_init(struct world *world,
@@ -377,6 +398,11 @@ void client_stream_ended(struct conn *conn, void *data);
 void check_admitted(struct world *world,
                     const struct combiner *combiner,
                     const struct call_message *call);
+/* The combiner's checkpoint of the plan's round goes: is_spoilt, or because the plan says so. */
+void check_checkpoint_lost(struct world *world,
+                           const struct combiner *combiner,
+                           const struct folder *folder,
+                           bool is_spoilt);
 void check_plan_sent(struct world *world, const struct fed_plan *plan, const char *combiner_id);
 void check_trains(struct world *world, const struct client *client);
 void check_round_written(struct world *world,

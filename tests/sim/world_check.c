@@ -8,7 +8,23 @@
 
 #define MARGIN_MS (2 * SECOND) /* messages, disks: what a round may take beyond its limits */
 
-/* An announcement is answered OK: if it was admitted, this is a promise. */
+static bool is_held(const struct combiner *combiner, const struct update *update)
+{
+    const size_t n = sizeof(combiner->disk.folders) / sizeof(combiner->disk.folders[0]);
+
+    for (size_t i = 0; i < n; i++) {
+        const struct folder *folder = &combiner->disk.folders[i];
+        for (size_t k = 0; k < folder->n_entries; k++) {
+            if (strcmp(folder->entries[k].update_id, update->update_id) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* An announcement is answered OK: if it was admitted, and has not just gone with a checkpoint, this
+ * is a promise. */
 void check_admitted(struct world *world,
                     const struct combiner *combiner,
                     const struct call_message *call)
@@ -18,11 +34,43 @@ void check_admitted(struct world *world,
     const struct fed_entry *entries = collector_get_admitted(combiner->core, update->round_id, &n);
 
     for (size_t i = 0; i < n; i++) {
-        if (strcmp(entries[i].update_id, call->update_id) == 0) {
+        if (strcmp(entries[i].update_id, call->update_id) == 0 && is_held(combiner, update)) {
             update->is_ok = true;
             update->combiner = combiner->index;
             sim_say(&world->sim, "%s answers %s OK", combiner->proc.name, call->client_id);
         }
+    }
+}
+
+/* A plan without one of a checkpoint's clients ends the promises of all that are in it, and nothing
+ * else but damage does. */
+void check_checkpoint_lost(struct world *world,
+                           const struct combiner *combiner,
+                           const struct folder *folder,
+                           bool is_spoilt)
+{
+    const struct fed_plan *plan = &folder->plan;
+    bool is_fitting = true;
+
+    for (size_t i = 0; i < folder->checkpoint.n_entries; i++) {
+        const struct fed_entry *entry = &folder->checkpoint.entries[i];
+        struct update *update = world_find_update(world, entry->update_id);
+        bool is_asked = false;
+        for (size_t k = 0; k < plan->n_clients; k++) {
+            is_asked = is_asked || strcmp(plan->client_ids[k], entry->client_id) == 0;
+        }
+        is_fitting = is_fitting && is_asked;
+        if (update->is_ok && update->combiner == combiner->index) {
+            update->is_ok = false;
+            update->was_ok = true;
+        }
+    }
+    world->n_checkpoints_lost++;
+    sim_say(&world->sim, "%s loses its checkpoint of round %s", combiner->proc.name,
+            plan->round_id);
+    if (is_fitting && !is_spoilt) {
+        world_fail(world, "%s drops a checkpoint of round %s/%u for no reason", combiner->proc.name,
+                   plan->round_id, (unsigned)plan->plan_seq);
     }
 }
 
@@ -44,12 +92,14 @@ void check_plan_sent(struct world *world, const struct fed_plan *plan, const cha
 }
 
 /* Nobody whose update was answered OK trains again. A Confed client that moves to another combiner
- * answers from its kept update; so nobody ever trains twice, unless a disk is gone. */
+ * answers from its kept update, and so does one whose update went with a checkpoint; so nobody ever
+ * trains twice but a FEDn client of such a one, unless a disk is gone. */
 void check_trains(struct world *world, const struct client *client)
 {
     for (size_t i = 0; i < world->n_updates; i++) {
         const struct update *update = &world->updates[i];
-        if (update->is_ok && strcmp(update->client_id, client->proc.name) == 0 &&
+        if ((update->is_ok || (update->was_ok && !client->is_fedn)) &&
+            strcmp(update->client_id, client->proc.name) == 0 &&
             strcmp(update->round_id, client->task.round_id) == 0 && !world->is_disk_lost) {
             world_fail(world, "%s trains round %s again: %s was answered OK", client->proc.name,
                        client->task.round_id, update->update_id);

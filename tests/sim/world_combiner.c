@@ -50,6 +50,7 @@ static void drop_folder(struct folder *folder)
 {
     fed_plan_deinit(&folder->plan);
     free(folder->entries);
+    free(folder->lost);
     free(folder->sealed);
     *folder = (struct folder){0};
 }
@@ -196,30 +197,6 @@ static void work_log(struct proc *proc, void *data)
     combiner_turn(combiner);
 }
 
-static void work_fold(struct proc *proc, void *data)
-{
-    struct combiner *combiner = combiner_of(proc);
-    const struct collector_action *action = data;
-    struct folder *folder = combiner_find_folder(combiner, action->round_id);
-    const struct update *update = world_find_update(proc->world, action->id);
-
-    if (folder == NULL || folder->sum_seq != action->plan_seq ||
-        world_point(proc, "combiner.folding")) {
-        return;
-    }
-    assert(update != NULL);
-    world_add_update(folder->sum, update);
-    collector_folded(combiner->core, action->round_id, action->plan_seq, action->client_id,
-                     combiner_now(combiner));
-    combiner_turn(combiner);
-}
-
-static int compare_entries(const void *a, const void *b)
-{
-    return strcmp(((const struct fed_entry *)a)->client_id,
-                  ((const struct fed_entry *)b)->client_id);
-}
-
 static void write_partial(struct combiner *combiner, struct folder *folder)
 {
     struct world *world = combiner->proc.world;
@@ -234,7 +211,7 @@ static void write_partial(struct combiner *combiner, struct folder *folder)
     if (n > 0) {
         memcpy(folder->sealed, entries, n * sizeof(*entries));
     }
-    qsort(folder->sealed, n, sizeof(*entries), compare_entries);
+    qsort(folder->sealed, n, sizeof(*entries), sum_compare_entries);
     folder->n_sealed = n;
     memset(folder->sealed_values, 0, sizeof(folder->sealed_values));
     for (size_t i = 0; i < n; i++) {
@@ -261,6 +238,7 @@ static void work_seal(struct proc *proc, void *data)
         return;
     }
     write_partial(combiner, folder);
+    folder->n_summed = 0; /* the file has it */
     folder->seal_seq = action->plan_seq;
     if (world_point(proc, "combiner.sealed")) {
         return;
@@ -419,15 +397,6 @@ static void end_stream(struct combiner *combiner, uint64_t stream)
     collector_detach(combiner->core, stream, combiner_now(combiner));
 }
 
-static void reset_sum(struct combiner *combiner, const struct collector_action *action)
-{
-    struct folder *folder = combiner_find_folder(combiner, action->round_id);
-
-    assert(folder != NULL);
-    folder->sum_seq = action->plan_seq;
-    memset(folder->sum, 0, sizeof(folder->sum));
-}
-
 static void carry_out(struct combiner *combiner, struct collector_action *action)
 {
     struct folder *folder;
@@ -467,11 +436,10 @@ static void carry_out(struct combiner *combiner, struct collector_action *action
         drop_update(combiner, action->token);
         break;
     case COLLECTOR_RESET_SUM:
-        reset_sum(combiner, action);
+        sum_reset(combiner, action);
         break;
     case COLLECTOR_FOLD:
-        world_after(&combiner->proc, world_delay(combiner->proc.world, 1, 50), work_fold,
-                    combiner_copy(action, sizeof(*action)));
+        sum_fold(combiner, action);
         break;
     case COLLECTOR_SEAL:
         world_after(&combiner->proc, world_delay(combiner->proc.world, 1, 50), work_seal,
@@ -528,13 +496,16 @@ static void recover(struct combiner *combiner)
          i++) {
         struct folder *folder = &combiner->disk.folders[i];
         struct collector_recovery recovery = {
-            .admitted = folder->entries,
-            .n_admitted = folder->n_entries,
             .is_sealed = folder->seal_seq == folder->plan.plan_seq,
         };
         if (folder->plan.round_id[0] == '\0') {
             continue;
         }
+        sum_recover(combiner, folder);
+        recovery.admitted = folder->entries;
+        recovery.n_admitted = folder->n_entries;
+        recovery.lost = folder->lost;
+        recovery.n_lost = folder->n_lost;
         assert(fed_plan_copy(&recovery.plan, &folder->plan, NULL) == 0);
         recovery.plan.time_left_ms = 0;
         assert(collector_recover(combiner->core, &recovery, combiner_now(combiner), NULL) == 0);
@@ -589,6 +560,8 @@ static void stop(struct proc *proc)
     for (size_t i = 0; i < sizeof(combiner->disk.folders) / sizeof(combiner->disk.folders[0]);
          i++) {
         combiner->disk.folders[i].sum_seq = 0;
+        combiner->disk.folders[i].reset = 0;
+        combiner->disk.folders[i].n_summed = 0;
         combiner->disk.folders[i].put_seq = 0;
         memset(combiner->disk.folders[i].sum, 0xEE, sizeof(combiner->disk.folders[i].sum));
     }

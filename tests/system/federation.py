@@ -33,6 +33,10 @@ class Failed(AssertionError):
     """Something did not happen in time; the text carries the ends of the logs."""
 
 
+class Away(OSError):
+    """The reducer is up, and waits for its store."""
+
+
 class Process:
     """One daemon. Its standard error is kept; `ready` is its ready file's object."""
 
@@ -85,6 +89,18 @@ class Process:
             os.kill(self.popen.pid, signal.SIGTERM)
         return self.wait_end(seconds)
 
+    def wait_stopped(self, seconds=30):
+        """Until it stands at its fault point (":stop")."""
+        until = time.monotonic() + seconds
+        stat = pathlib.Path(f"/proc/{self.popen.pid}/stat")
+        while not self.ended.is_set() and stat.read_text().rpartition(")")[2].split()[0] != "T":
+            if time.monotonic() > until:
+                raise Failed(f"{self.name} did not stop in {seconds} s:\n{self.tail()}")
+            time.sleep(0.01)
+
+    def go_on(self):
+        os.kill(self.popen.pid, signal.SIGCONT)
+
     def is_running(self):
         return not self.ended.is_set()
 
@@ -107,10 +123,13 @@ class Process:
 class Federation:
     """Starts daemons in one folder. Use as a context manager."""
 
-    def __init__(self, binaries=BIN, reducer_options=()):
+    def __init__(self, binaries=BIN, reducer_options=(), store=None, blob=None):
+        """`store`, `blob`: the URLs of servers; without, files in the folder."""
         self.bin = pathlib.Path(binaries)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="confed-test-"))
         self.reducer_options = list(reducer_options)
+        self.store = store or f"sqlite:{self.folder}/reducer.db"
+        self.blob = blob or f"dir:{self.folder}/blobs"
         self.processes = []
         self.reducer = None
         self.combiners = {}
@@ -166,9 +185,9 @@ class Federation:
 
     def start_reducer(self, fault=None, options=(), wait=True):
         """The reducer on its former ports, if it had any."""
-        argv = [self.bin / "confed-reducer", "--store", f"sqlite:{self.folder}/reducer.db",
-                "--blob", f"dir:{self.folder}/blobs", "--http", self.http or "127.0.0.1:0",
-                "--rpc", self.rpc or "127.0.0.1:0", *self.reducer_options, *options]
+        argv = [self.bin / "confed-reducer", "--store", self.store, "--blob", self.blob,
+                "--http", self.http or "127.0.0.1:0", "--rpc", self.rpc or "127.0.0.1:0",
+                *self.reducer_options, *options]
         self.reducer = self._start("reducer", argv, fault)
         if wait:
             ready = self.reducer.wait_ready()
@@ -242,6 +261,8 @@ class Federation:
 
     def live(self, after=0, wait_ms=0):
         status, answer = self.rest("GET", f"/api/v1/live?after={after}&wait_ms={wait_ms}")
+        if status == 503:
+            raise Away(answer)
         if status != 200:
             raise Failed(f"live: {status} {answer}")
         return answer
@@ -255,12 +276,24 @@ class Federation:
             try:
                 answer = self.live(seq, 2000)
             except OSError:
-                time.sleep(0.05)  # the reducer is being restarted: no connection to wait on
+                time.sleep(0.05)  # the reducer is being restarted: nothing to wait on
                 continue
             seq = answer["seq"]
             if condition(answer):
                 return answer
         raise Failed(f"{what} did not come in {seconds} s; last: {json.dumps(answer)[:2000]}")
+
+    def wait_live_status(self, wanted, seconds=30):
+        """Until the live state is answered with this status; the reducer may not yet listen."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                if self.rest("GET", "/api/v1/live")[0] == wanted:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise Failed(f"live did not answer {wanted} in {seconds} s")
 
     def wait_clients(self, n, seconds=60):
         return self.wait_live(

@@ -37,6 +37,23 @@ class Settings(unittest.TestCase):
     def test_client(self):
         self.check("client")
 
+    def test_compose(self):
+        """The containers' files: complete too, with their secrets where compose puts them."""
+        with tempfile.TemporaryDirectory(prefix="confed-test-settings-") as folder:
+            for name in ("mongo_password", "s3_secret_key"):
+                with open(f"{folder}/{name}", "w", encoding="utf-8") as file:
+                    file.write("secret")
+            for daemon in ("reducer", "combiner", "client"):
+                with open(f"{ROOT}/compose/settings/{daemon}.yaml", encoding="utf-8") as file:
+                    text = file.read()
+                with open(f"{folder}/{daemon}.yaml", "w", encoding="utf-8") as file:
+                    file.write(text.replace("/run/secrets", folder))
+                loaded = dump(daemon, "--config", f"{folder}/{daemon}.yaml")
+                self.assertEqual((loaded.returncode, loaded.stderr), (0, ""))
+                secrets = ("store_password_file", "blob_secret_key_file")
+                self.assertEqual([key for key in keys(text) if key not in secrets],
+                                 keys(dump(daemon).stdout))
+
     def test_bad_values_are_usage(self):
         folder = tempfile.mkdtemp(prefix="confed-test-settings-")
         self.addCleanup(os.rmdir, folder)  # and it is still empty

@@ -33,12 +33,13 @@ RULES = [
     (r"(combiner)/aggregate/", PURE_BASE + ("common/base/file.h", "common/model/", "common/link/", "combiner/aggregate/")),
     (r"reducer/store/", BASE + ("common/conf/", "common/net/", "reducer/store/")),
     (r"reducer/blob/", BASE + ("common/conf/", "common/net/", "common/model/", "reducer/blob/")),
+    (r"reducer/dashboard/", BASE + ("reducer/dashboard/",)),
     (r"client/(train|data)/", BASE + ("common/conf/", "common/net/", "common/model/", "client/train/", "client/data/")),
     (
         r"reducer/(rest|rpc)/",
         BASE
         + ("common/sync/", "common/rpc/", "common/model/", "common/link/", "common/net/", "reducer/core/")
-        + ("reducer/store/store.h", "reducer/blob/blob.h", r"reducer\1"),
+        + ("reducer/store/store.h", "reducer/blob/blob.h", "reducer/dashboard/dashboard.h", r"reducer\1"),
     ),
     (r"reducer/cli/", BASE + ("common/conf/", "common/net/", "common/model/", "reducer/cli/")),
     (r"(reducer|combiner|client)/", ("common/", r"\1")),
@@ -51,7 +52,7 @@ DOORS = [
     (r"(protobuf-c/|.*\.pb-c\.h$)", r"(common/rpc/|common/link/link_(encode|decode)\.c|reducer/rpc/|reducer/[^/]*$|%s)" % EDGE[1:-1]),
     (r"curl/", r"(common/net/|tests/)"),
     (r"sqlite3\.h", r"(reducer/store/store_sqlite\.c|tests/)"),
-    (r"(mongoc|bson)/", r"(reducer/store/store_mongo\.c|tests/)"),
+    (r"(mongoc|bson)/", r"(reducer/store/store_mongo(_inside\.h|[a-z_]*\.c)|tests/)"),
     (r"microhttpd\.h", r"(reducer/rest/|tests/)"),
     (r"jansson\.h", r"(reducer/(store|rest|rpc|cli)/|reducer/[^/]*$|%s)" % EDGE[1:-1]),
     (r"yaml\.h", r"(common/conf/|tests/)"),

@@ -189,6 +189,63 @@ static void test_refusals_beyond_the_limit_are_counted(void **state)
     roster_deinit(&roster);
 }
 
+static void fill_id(char ret_id[FED_ID_SIZE], char first, size_t number)
+{
+    (void)snprintf(ret_id, FED_ID_SIZE, "%c%0*zu", first, (int)FED_ID_SIZE - 2, number);
+}
+
+/* Bytes of the row of a committed round with n clients, whose ids are as long as can be. */
+static size_t measure_row(size_t n)
+{
+    struct round *round = calloc(1, sizeof(*round));
+    struct roster roster;
+    const struct rows_round_context context = {.roster = &roster};
+    json_t *row;
+    char *text;
+    size_t size;
+
+    assert_non_null(round);
+    roster_init(&roster);
+    round->state = ROUND_COMMITTED;
+    round->clients = calloc(n, sizeof(*round->clients));
+    round->n_clients = n;
+    round->parts = calloc(1, sizeof(*round->parts));
+    round->n_parts = 1;
+    fill_id(round->parts[0].combiner_id, 'c', 0);
+    round->parts[0].state = PART_ADDED;
+    round->parts[0].entries = calloc(n, sizeof(*round->parts[0].entries));
+    round->parts[0].n_entries = n;
+    for (size_t i = 0; i < n; i++) {
+        struct fed_entry *entry = &round->parts[0].entries[i];
+        fill_id(round->clients[i].client_id, 'a', i);
+        fill_id(entry->client_id, 'a', i);
+        fill_id(entry->update_id, 'u', i);
+        entry->examples = 1000000000000;
+    }
+    row = rows_round_encode(round, &context);
+    text = json_dumps(row, 0); /* with blanks: at least as much as any store */
+    assert_non_null(text);
+    size = strlen(text);
+    free(text);
+    json_decref(row);
+    (void)round_free(round);
+    roster_deinit(&roster);
+    return size;
+}
+
+/* A round asks no more clients than its row has room for, however long their ids are. */
+static void test_the_row_of_the_largest_round_fits(void **state)
+{
+    const size_t n_max = round_clients_max(FED_ID_SIZE - 1, FED_ID_SIZE - 1);
+    const size_t small = measure_row(100);
+    const size_t each = (measure_row(300) - small) / 200;
+
+    (void)state;
+    assert_in_range(n_max, 10000, FED_LINK_CLIENTS_MAX);
+    assert_in_range(each * n_max, 1, ROUND_ROW_MAX);
+    assert_in_range(round_clients_max(36, 36), 30000, FED_LINK_CLIENTS_MAX); /* UUIDs */
+}
+
 static void test_a_session_comes_back(void **state)
 {
     json_t *row = make_session();
@@ -277,6 +334,7 @@ int main(void)
         cmocka_unit_test(test_a_damaged_row_is_named),
         cmocka_unit_test(test_a_refusal_is_shown_and_comes_back),
         cmocka_unit_test(test_refusals_beyond_the_limit_are_counted),
+        cmocka_unit_test(test_the_row_of_the_largest_round_fits),
         cmocka_unit_test(test_a_session_comes_back),
         cmocka_unit_test(test_a_start_changes_the_row),
         cmocka_unit_test(test_task_data_is_text),

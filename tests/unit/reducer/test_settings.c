@@ -2,11 +2,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "reducer/settings.h"
+#include "tests/lib/fixture.h"
 
 static int load(int argc, char **argv, struct settings *settings, struct fed_err *err)
 {
@@ -51,11 +53,31 @@ static void test_values_out_of_range_are_refused(void **state)
     assert_non_null(strstr(err.msg, "workers"));
 }
 
+/* Secrets come from files or the environment, and no dump shows one. */
+static void test_no_dump_shows_a_password(void **state)
+{
+    char program[] = CONFED_BIN "/confed-reducer";
+    char store[] = "--store=mongodb://me:sesame@host/db?tlsCertificateKeyFilePassword=sesame";
+    char dump_flag[] = "--dump-config";
+    char *argv[] = {program, store, dump_flag, NULL};
+    struct fed_buf dump;
+
+    (void)state;
+    assert_int_equal(setenv("FED_REDUCER_STORE_PASSWORD", "sesame", 1), 0);
+    assert_int_equal(test_program_run(argv, &dump), 0);
+    assert_null(strstr((const char *)dump.data, "sesame"));
+    assert_non_null(strstr((const char *)dump.data, "mongodb://***@host/db"));
+    assert_non_null(strstr((const char *)dump.data, "store_password: \"********\""));
+    fed_buf_deinit(&dump);
+    (void)unsetenv("FED_REDUCER_STORE_PASSWORD");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults_are_the_contract),
         cmocka_unit_test(test_values_out_of_range_are_refused),
+        cmocka_unit_test(test_no_dump_shows_a_password),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,7 +168,8 @@ static void test_a_higher_plan_rebuilds_the_sum(void **state)
     desk_close_round(f, "7", 2);
     desk_expect(f, "");
     desk_folded(f, "7", 2, "bob");
-    desk_expect(f, "seal 7/2\n");
+    desk_expect(f, "up admitted 7/2 bob u2 100\n" /* under the new plan, too */
+                   "seal 7/2\n");
     collector_sealed(f->collector, "7", 1, f->now_ms);
     desk_expect(f, "");
     collector_sealed(f->collector, "7", 2, f->now_ms);
@@ -178,6 +179,85 @@ static void test_a_higher_plan_rebuilds_the_sum(void **state)
                    "reset 7/3\n"
                    "fold 7/3 bob u2\n"
                    "fold 7/3 ann u1\n");
+}
+
+/* -- a checkpoint is lost ---------------------------------------------------------------------- */
+
+static struct fed_entry lost_entry(const char *client_id, const char *update_id)
+{
+    struct fed_entry entry = {.examples = 100};
+
+    fed_id_copy(entry.client_id, client_id);
+    fed_id_copy(entry.update_id, update_id);
+    return entry;
+}
+
+static void test_who_was_in_a_lost_checkpoint_is_asked_again(void **state)
+{
+    struct desk *f = *state;
+    const struct fed_entry lost[] = {lost_entry("ann", "u1"), lost_entry("bob", "u2")};
+
+    desk_open_round(f);
+    desk_attach(f, "cay", 13, 3);
+    desk_plan(f, "7", 2, "m1", "ann bob cay");
+    desk_admit(f, 1, "ann", "u1");
+    desk_admit(f, 2, "bob", "u2");
+    desk_admit(f, 3, "cay", "u3");
+    desk_plan(f, "7", 3, "m1", "bob cay"); /* ann has moved, and was in it */
+    desk_expect(f, "store 7/3\n"
+                   "reset 7/3\n"
+                   "fold 7/3 bob u2\n"
+                   "fold 7/3 cay u3\n");
+    desk_announce(f, 4, 2, "bob", "u2");
+    desk_expect(f, "answer t4 OK\n"); /* not noticed yet */
+    collector_lost(f->collector, "7", lost, 2, f->now_ms);
+    desk_expect(f, "reset 7/3\n"
+                   "fold 7/3 cay u3\n"
+                   "up hello c1 ann:attached bob:attached cay:attached | "
+                   "round 7/3 collecting +cay:u3\n"
+                   "train bob on s12: round 7 from m1, data\n");
+    desk_announce(f, 5, 2, "bob", "u2"); /* from what it has kept */
+    desk_expect(f, "check t5 u2\n");
+    desk_checked(f, 5, FED_REFUSAL_NONE);
+    desk_logged(f, 5);
+    desk_expect(f, "log t5 bob u2 100\n"
+                   "fold 7/3 bob u2\n"
+                   "up admitted 7/3 bob u2 100\n"
+                   "answer t5 OK\n");
+    desk_close_round(f, "7", 3);
+    desk_folded(f, "7", 3, "cay");
+    desk_expect(f, "");
+    desk_folded(f, "7", 3, "bob");
+    desk_expect(f, "seal 7/3\n");
+    desk_plan(f, "7", 4, "m1", "ann bob cay"); /* hers is nowhere */
+    desk_expect(f, "store 7/4\n"
+                   "reset 7/4\n"
+                   "fold 7/4 cay u3\n"
+                   "fold 7/4 bob u2\n"
+                   "train ann on s11: round 7 from m1, data\n");
+}
+
+static void test_a_checkpoint_lost_while_sealing_or_unlinked(void **state)
+{
+    struct desk *f = *state;
+    const struct fed_entry lost[] = {lost_entry("ann", "u1"), lost_entry("bob", "another")};
+
+    desk_open_round(f);
+    desk_admit(f, 1, "ann", "u1");
+    desk_admit(f, 2, "bob", "u2");
+    collector_link_down(f->collector, f->now_ms);
+    desk_close_round(f, "7", 1);
+    desk_expect(f, "seal 7/1\n");
+    collector_lost(f->collector, "7", lost, 2, f->now_ms); /* bob's is not that one */
+    desk_expect(f, "reset 7/1\n"
+                   "fold 7/1 bob u2\n"); /* no Hello, and no task: the round is closing */
+    desk_folded(f, "7", 1, "bob");
+    desk_expect(f, "seal 7/1\n");
+    collector_sealed(f->collector, "7", 1, f->now_ms);
+    collector_link_up(f->collector, f->now_ms);
+    desk_expect(f, "up hello c1 ann:attached bob:attached | round 7/1 sealed +bob:u2\n");
+    collector_lost(f->collector, "9", lost, 2, f->now_ms); /* a round that is over */
+    desk_expect(f, "");
 }
 
 static void test_a_plan_for_another_base_of_the_same_round_is_ignored(void **state)
@@ -283,6 +363,8 @@ int main(void)
         TEST(test_an_update_waits_for_the_base),
         TEST(test_done_in_any_state),
         TEST(test_a_higher_plan_rebuilds_the_sum),
+        TEST(test_who_was_in_a_lost_checkpoint_is_asked_again),
+        TEST(test_a_checkpoint_lost_while_sealing_or_unlinked),
         TEST(test_a_plan_for_another_base_of_the_same_round_is_ignored),
         TEST(test_sealed_partial_is_sent_again),
         TEST(test_verdicts),

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "combiner/spool/checkpoint.h"
 #include "combiner/spool/log.h"
 #include "combiner/spool/plan_file.h"
 #include "combiner/spool/spool.h"
@@ -18,8 +19,24 @@ struct fixture {
     struct test_folder folder;
     char path[FED_PATH_SIZE];
     struct spool *spool;
+    bool is_synced;
     struct fed_err err;
 };
+
+/* In libc's place: what was flushed, the last parts of the names one after the other. */
+static char flushed[512];
+
+int fdatasync(int fd)
+{
+    char link[64];
+    char path[FED_PATH_SIZE] = "";
+    const size_t used = strlen(flushed);
+
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    assert_true(readlink(link, path, sizeof(path) - 1) > 0);
+    (void)snprintf(flushed + used, sizeof(flushed) - used, "%s ", strrchr(path, '/') + 1);
+    return 0;
+}
 
 static int set_up(void **state)
 {
@@ -28,7 +45,7 @@ static int set_up(void **state)
     assert_non_null(f);
     test_folder_make(&f->folder);
     (void)test_path(&f->folder, "spool", f->path);
-    assert_int_equal(spool_open(f->path, &f->spool, &f->err), 0);
+    assert_int_equal(spool_open(f->path, f->is_synced, &f->spool, &f->err), 0);
     *state = f;
     return 0;
 }
@@ -47,7 +64,7 @@ static int tear_down(void **state)
 static void reopen(struct fixture *f)
 {
     f->spool = spool_close(f->spool);
-    assert_int_equal(spool_open(f->path, &f->spool, &f->err), 0);
+    assert_int_equal(spool_open(f->path, f->is_synced, &f->spool, &f->err), 0);
 }
 
 static struct spool_upload upload(struct fixture *f, const char *id, const char *content)
@@ -74,7 +91,7 @@ static void test_second_process_is_told_who_holds_it(void **state)
     struct spool *other = NULL;
     char pid[32];
 
-    assert_int_equal(spool_open(f->path, &other, &f->err), -FED_E_CONFLICT);
+    assert_int_equal(spool_open(f->path, f->is_synced, &other, &f->err), -FED_E_CONFLICT);
     (void)snprintf(pid, sizeof(pid), "process %ld", (long)getpid());
     assert_non_null(strstr(f->err.msg, pid));
     assert_null(other);
@@ -330,6 +347,15 @@ static void test_a_log_torn_at_every_byte(void **state)
     assert_int_equal(round->n_updates, 2);
     assert_string_equal(round->updates[1].entry.update_id, "update-c");
     free_rounds(round);
+    /* Also if a full disk kept the torn end from being cut off before the next write worked. */
+    for (size_t size = 0; size < first_size; size++) {
+        test_file_write(path, whole.data, size);
+        admit(f, "7", entry("bob", "update-d", 2));
+        round = only_round(f);
+        assert_int_equal(round->n_updates, 1);
+        assert_string_equal(round->updates[0].entry.update_id, "update-d");
+        free_rounds(round);
+    }
     fed_buf_deinit(&whole);
 }
 
@@ -440,6 +466,50 @@ static void test_rounds_come_in_their_order_and_models_without_one_go(void **sta
     free(rounds);
 }
 
+static void test_a_synced_spool_flushes_an_admission_before_it_is_one(void **state)
+{
+    struct fixture *f = *state;
+    const struct fed_plan plan = make_plan("7", 1);
+    struct spool_round *round;
+    char want[64];
+
+    f->is_synced = true;
+    reopen(f);
+    assert_int_equal(spool_store_plan(f->spool, &plan, &f->err), 0);
+    flushed[0] = '\0';
+    admit(f, "7", entry("alice", "update-a", 1));
+    round = only_round(f);
+    assert_int_equal(round->n_updates, 1);
+    (void)snprintf(want, sizeof(want), "update-%llu log ",
+                   (unsigned long long)round->updates[0].file.serial);
+    assert_string_equal(flushed, want);
+    free_rounds(round);
+    f->is_synced = false;
+    reopen(f);
+    flushed[0] = '\0';
+    admit(f, "7", entry("bob", "update-b", 1));
+    assert_string_equal(flushed, "");
+}
+
+static void test_a_synced_spool_flushes_a_checkpoint_before_it_is_one(void **state)
+{
+    struct fixture *f = *state;
+    const struct fed_plan plan = make_plan("7", 1);
+    struct fed_partial partial = {.round_id = "7", .combiner_id = "me", .plan_seq = 1};
+    char path[FED_PATH_SIZE];
+
+    assert_int_equal(spool_store_plan(f->spool, &plan, &f->err), 0);
+    assert_int_equal(spool_path_round(f->spool, "7", CHECKPOINT_NEW, path, &f->err), 0);
+    for (int is_synced = 0; is_synced < 2; is_synced++) {
+        f->is_synced = is_synced == 1;
+        reopen(f);
+        assert_int_equal(fed_partial_write(path, &partial, NULL, &f->err), 0);
+        flushed[0] = '\0';
+        assert_int_equal(checkpoint_publish(f->spool, "7", &f->err), 0);
+        assert_string_equal(flushed, f->is_synced ? CHECKPOINT_NEW " " : "");
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -454,6 +524,8 @@ int main(void)
         TEST(test_of_one_client_the_first_whole_update_counts),
         TEST(test_seal_counts_for_its_plan_and_its_partial),
         TEST(test_a_log_torn_at_every_byte),
+        TEST(test_a_synced_spool_flushes_an_admission_before_it_is_one),
+        TEST(test_a_synced_spool_flushes_a_checkpoint_before_it_is_one),
         TEST(test_a_plan_cut_anywhere_is_no_plan),
         TEST(test_admission_fails_as_a_whole),
         TEST(test_rounds_come_in_their_order_and_models_without_one_go),

@@ -1,6 +1,7 @@
 /* A process that comes to the named point is killed there, and nowhere else. */
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #include "common/base/fault.h"
 #include "tests/lib/fixture.h"
@@ -57,12 +58,26 @@ static void test_killed_at_the_third(void **state)
     assert_int_equal(run("test.point:3", 3), -SIGKILL);
 }
 
+static void test_stopped_and_going_on(void **state)
+{
+    struct walk walk = {"test.point:2:stop", 3};
+    const int pid = test_child_start(pass_points, &walk);
+    siginfo_t info = {0};
+
+    (void)state;
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT), 0);
+    assert_int_equal(info.si_code, CLD_STOPPED);
+    (void)kill(pid, SIGCONT);
+    assert_int_equal(test_child_wait(pid), 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_named_nothing_killed),
         cmocka_unit_test(test_killed_at_the_first),
         cmocka_unit_test(test_killed_at_the_third),
+        cmocka_unit_test(test_stopped_and_going_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -58,11 +59,41 @@ static void test_copies_are_clean_and_fit(void **state)
     assert_string_equal(text, "");
 }
 
+static void test_urls_lose_their_secrets(void **state)
+{
+    static const char *const pairs[][2] = {
+        {"mongodb://me:sesame@host:1/db?w=1", "mongodb://***@host:1/db?w=1"},
+        {"mongodb://me:ses@me@host/", "mongodb://***@host/"},
+        {"mongodb://h/?tlsCertificateKeyFilePassword=x&a=b",
+         "mongodb://h/?tlsCertificateKeyFilePassword=***&a=b"},
+        {"mongodb://h/?authMechanismProperties=A:b", "mongodb://h/?authMechanismProperties=***"},
+        {"mongodb://host:1/db", "mongodb://host:1/db"},
+        {"sqlite:/a@b/c.db", "sqlite:/a@b/c.db"},
+        {"", ""},
+    };
+    char text[128];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        fed_text_blank_url(pairs[i][0], text, sizeof(text));
+        assert_string_equal(text, pairs[i][1]);
+    }
+    for (size_t size = 1; size < 40; size++) { /* cut, never over the end, never a secret */
+        char *small = malloc(size);
+        assert_non_null(small);
+        fed_text_blank_url("mongodb://me:sesame@host/?password=sesame&b=c", small, size);
+        assert_true(strlen(small) < size);
+        assert_null(strstr(small, "ses"));
+        free(small);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_utf8),
         cmocka_unit_test(test_copies_are_clean_and_fit),
+        cmocka_unit_test(test_urls_lose_their_secrets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,6 +147,59 @@ static void test_nobody_there(void **state)
     assert_string_equal(f->out, "");
 }
 
+static void test_doctor_fails_when_a_check_has(void **state)
+{
+    struct fixture *f = *state;
+    const char *const path = "GET /api/v1/doctor";
+
+    fake_reducer_answer(f->fake, path, 200,
+                        "{\"version\":\"" CONFED_VERSION "\",\"checks\":[{\"name\":\"store\","
+                        "\"status\":\"ok\",\"text\":\"fine\",\"advice\":\"\"}]}");
+    fake_reducer_answer(
+        f->fake, path, 200,
+        "{\"version\":\"9.9\",\"checks\":[{\"name\":\"store\","
+        "\"status\":\"failed\",\"text\":\"gone\\u001b[2J\",\"advice\":\"start it\"}]}");
+    fake_reducer_answer(f->fake, path, 503,
+                        "{\"message\":\"The reducer waits for its metadata store\"}");
+    assert_int_equal(run(f, "doctor"), FED_EXIT_OK);
+    assert_non_null(strstr(f->out, "ok       store     fine\n"));
+    assert_int_equal(run(f, "doctor"), FED_EXIT_FAILED);
+    assert_non_null(strstr(f->out, "failed   store     gone"));
+    assert_non_null(strstr(f->out, "  ->  start it\n"));
+    assert_null(strchr(f->out, '\033'));
+    assert_non_null(strstr(f->out, "warning  reducer")); /* another version */
+    assert_int_equal(run(f, "doctor"), FED_EXIT_UNREACHABLE);
+    assert_non_null(strstr(f->errors, "waits for its metadata store"));
+}
+
+static void test_prune_asks_before_it_removes(void **state)
+{
+    struct fixture *f = *state;
+    const char *const path = "POST /api/v1/models/prune";
+    const char *const report = "{\"dry_run\":true,\"bytes\":2048,\"removed\":[{\"model_id\":\"m1\","
+                               "\"size_bytes\":2048}],\"kept\":[{\"model_id\":\"m2\"}]}";
+
+    fake_reducer_answer(f->fake, path, 200, report);
+    assert_int_equal(run(f, "model prune"), FED_EXIT_USAGE);
+    assert_non_null(strstr(f->errors, "--keep N is missing"));
+    (void)fake_reducer_take_log(f->fake);
+    assert_int_equal(run(f, "model prune --keep 3 --keep-best loss"), FED_EXIT_OK);
+    assert_non_null(strstr(f->out, "1 models would go, 2048 B; 1 stay\n"));
+    assert_non_null(strstr(f->out, "nothing was removed; --yes does it\n"));
+    assert_string_equal(fake_reducer_take_log(f->fake),
+                        "POST /api/v1/models/prune "
+                        "{\"keep\":3,\"keep_best\":\"loss\",\"dry_run\":true}\n");
+    assert_int_equal(run(f, "model prune --keep 3 --yes"), FED_EXIT_OK);
+    assert_string_equal(fake_reducer_take_log(f->fake),
+                        "POST /api/v1/models/prune "
+                        "{\"keep\":3,\"keep_best\":\"\",\"dry_run\":true}\n"
+                        "POST /api/v1/models/prune "
+                        "{\"keep\":3,\"keep_best\":\"\",\"dry_run\":false}\n");
+    assert_non_null(strstr(f->out, "1 models removed"));
+    assert_int_equal(run(f, "--json model prune --keep 3"), FED_EXIT_OK);
+    assert_int_equal(f->out[0], '{');
+}
+
 static void test_status_says_what_is_waited_for(void **state)
 {
     static const char live[] =
@@ -399,6 +452,8 @@ int main(void)
         TEST(test_every_command_has_help),
         TEST(test_nobody_there),
         TEST(test_status_says_what_is_waited_for),
+        TEST(test_doctor_fails_when_a_check_has),
+        TEST(test_prune_asks_before_it_removes),
         TEST(test_a_round_shows_who_was_refused_and_why),
         TEST(test_lists_are_tables_or_arrays),
         TEST(test_a_session_is_started_and_followed),

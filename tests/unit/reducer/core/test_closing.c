@@ -110,6 +110,24 @@ static void test_a_forgery_answers_for_nobody(void **state)
     assert_int_equal(federation_get_round(f->federation)->n_refused, 1);
 }
 
+/* A power cut took what the combiner had not flushed: its Hello says what is left. */
+static void test_who_is_not_in_a_hello_any_more_is_waited_for_again(void **state)
+{
+    struct fixture *f = *state;
+
+    open_round(f);
+    admitted(f, 1, "1/1", "ann");
+    admitted(f, 1, "1/1", "bob");
+    link_closed(f, 1);
+    hello_with(f, 3, "c1", "ann bob", "1/1 collecting bob");
+    pass_over(f);
+    admitted(f, 2, "1/1", "cay");
+    expect(f, "");
+    admitted(f, 3, "1/1", "ann");
+    expect(f, "L3 close 1/1\n"
+              "L2 close 1/1\n");
+}
+
 static void test_a_combiner_in_its_grace_is_waited_for(void **state)
 {
     struct fixture *f = *state;
@@ -289,6 +307,7 @@ int main(void)
         TEST(test_who_was_gone_before_the_link_has_time_to_come_back),
         TEST(test_refusals_answer_unless_they_are_of_another_round),
         TEST(test_a_forgery_answers_for_nobody),
+        TEST(test_who_is_not_in_a_hello_any_more_is_waited_for_again),
         TEST(test_a_combiner_in_its_grace_is_waited_for),
         TEST(test_a_combiner_without_clients_to_wait_for_has_its_own_grace),
         TEST(test_clients_of_a_restarted_combiner_are_waited_for),

@@ -397,11 +397,12 @@ static void test_resume_with_a_fenced_part(void **state)
     expect(f, "store round 1 planned c1:1 c2:2(fenced 1)\n");
     done(f);
     expect(f, "L2 plan 1/2 from m0, 30 s: cay\n");
-    admitted(f, 2, "1/1", "cay"); /* told before the new plan came: its sum will have it */
+    admitted(f, 2, "1/1", "cay"); /* told before the new plan came: it is told again */
     hello_with(f, 1, "c1", "ann bob", "1/1 collecting ann bob");
     expect(f, "L1 welcome\n"
-              "L1 plan 1/1 from m0, 30 s: ann bob\n"
-              "L1 close 1/1\n"
+              "L1 plan 1/1 from m0, 30 s: ann bob\n");
+    admitted(f, 2, "1/2", "cay");
+    expect(f, "L1 close 1/1\n"
               "L2 close 1/2\n");
 }
 

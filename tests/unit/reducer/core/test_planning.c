@@ -36,6 +36,33 @@ static void test_a_plan_waits_for_enough_clients(void **state)
               "L2 plan 2/1 from m0, 60 s: cay\n");
 }
 
+static void test_a_full_disk_stops_planning(void **state)
+{
+    struct fixture *f = *state;
+    char text[256];
+
+    hello(f, 1, "c1", "ann bob");
+    federation_space(f->federation, true, f->now_ms);
+    start(f, 1);
+    loaded(f, "m0");
+    done(f);
+    pass_over(f);
+    federation_format_wait(f->federation, f->now_ms, text, sizeof(text));
+    assert_non_null(strstr(text, "disk space"));
+    tick(f, f->now_ms + 600 * SECOND); /* no deadline runs: nobody could have answered */
+    expect(f, "");
+    federation_space(f->federation, true, f->now_ms);
+    federation_space(f->federation, false, f->now_ms);
+    expect(f, "reset\n"
+              "store round 1 planned c1:1\n");
+    done(f);
+    expect(f, "L1 plan 1/1 from m0, 60 s: ann bob\n");
+    federation_space(f->federation, true, f->now_ms); /* the open round goes on */
+    admitted(f, 1, "1/1", "ann");
+    admitted(f, 1, "1/1", "bob");
+    expect(f, "L1 close 1/1\n");
+}
+
 static void test_nobody_in_time(void **state)
 {
     struct fixture *f = *state;
@@ -151,7 +178,7 @@ static void test_a_client_moves_once_its_combiner_is_fenced(void **state)
     expect(f, "store round 1 planned c1:1(fenced 1) c2:2\n");
     done(f);
     expect(f, "L2 plan 1/2 from m0, 45 s: bob cay\n");
-    admitted(f, 2, "1/1", "cay"); /* under the former plan: told once, and counts */
+    admitted(f, 2, "1/1", "cay"); /* under the former plan: it may have been in a checkpoint */
     f->now_ms += SECOND;
     hello_with(f, 3, "c1", "ann", "1/1 collecting ann bob"); /* it had bob's all the time */
     expect(f, "L3 welcome\n"
@@ -159,6 +186,9 @@ static void test_a_client_moves_once_its_combiner_is_fenced(void **state)
     done(f);
     expect(f, "L3 plan 1/2 from m0, 44 s: ann\n");
     admitted(f, 2, "1/2", "bob"); /* its kept update */
+    admitted(f, 2, "1/2", "cay"); /* in the present sum, too */
+    expect(f, "");
+    admitted(f, 3, "1/2", "ann");
     expect(f, "L3 close 1/2\n"
               "L2 close 1/2\n");
     assert_int_equal(partial(f, "c1", "1/1", 11, "ann bob"), FED_VERDICT_STALE);
@@ -182,8 +212,9 @@ static void test_a_client_moves_between_two_that_are_up(void **state)
               "L2 plan 1/2 from m0, 60 s: bob cay\n");
     admitted(f, 1, "1/1", "bob"); /* old news: bob is c2's now */
     admitted(f, 2, "1/2", "cay");
-    expect(f, "");
     admitted(f, 2, "1/2", "bob");
+    expect(f, "");
+    admitted(f, 1, "1/2", "ann"); /* told again under the new plan */
     expect(f, "L1 close 1/2\n"
               "L2 close 1/2\n");
     assert_int_equal(partial(f, "c1", "1/1", 11, "ann bob"), FED_VERDICT_STALE);
@@ -228,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_plan_waits_for_enough_clients),
+        TEST(test_a_full_disk_stops_planning),
         TEST(test_nobody_in_time),
         TEST(test_after_a_lost_combiner_its_clients_are_waited_for),
         TEST(test_a_draw_does_not_depend_on_the_combiners),

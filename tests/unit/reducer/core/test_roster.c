@@ -176,6 +176,48 @@ static void test_bounds(void **state)
     struct fed_hello one_more = {.combiner_id = "more"};
     assert_int_equal(roster_hello(roster, &one_more, 9999, 10, &old_link, &err), -FED_E_LIMIT);
     assert_null(roster_find_link(roster, 9999));
+    /* One that has been away for long makes room, unless somebody is still at it. */
+    (void)roster_link_closed(roster, 7, 20);
+    assert_int_equal(
+        roster_hello(roster, &one_more, 9999, 20 + ROSTER_FORGET_MS - 1, &old_link, &err),
+        -FED_E_LIMIT);
+    assert_int_equal(
+        roster_hello(roster, &one_more, 9999, 20 + ROSTER_FORGET_MS + 1000, &old_link, &err), 0);
+    assert_null(roster_find_combiner(roster, "c6"));
+    assert_non_null(roster_find_combiner(roster, "c5"));
+}
+
+static int try_client(struct roster *roster, unsigned i, enum fed_client_phase phase, uint64_t now)
+{
+    struct fed_client_state state = {.phase = phase};
+
+    (void)snprintf(state.client_id, sizeof(state.client_id), "client-%u", i);
+    return roster_client_state(roster, roster_find_link(roster, 1), &state, now, NULL);
+}
+
+static void test_who_is_away_for_long_makes_room(void **state)
+{
+    struct roster *roster = *state;
+    const unsigned n = ROSTER_CLIENTS_MAX;
+
+    (void)hello(roster, 1, "c1", "b", "", 10);
+    for (unsigned i = 0; i < n; i++) {
+        assert_int_equal(try_client(roster, i, FED_CLIENT_ATTACHED, 10), 0);
+    }
+    assert_int_equal(try_client(roster, n, FED_CLIENT_ATTACHED, 10), -FED_E_LIMIT);
+    assert_int_equal(try_client(roster, 0, FED_CLIENT_GONE, 20), 0);
+    assert_int_equal(try_client(roster, 1, FED_CLIENT_SILENT, 15 + ROSTER_FORGET_MS), 0);
+    assert_int_equal(try_client(roster, n, FED_CLIENT_ATTACHED, 19 + ROSTER_FORGET_MS),
+                     -FED_E_LIMIT);
+    assert_int_equal(try_client(roster, n, FED_CLIENT_ATTACHED, 1100 + ROSTER_FORGET_MS), 0);
+    assert_null(roster_find_client(roster, "client-0"));
+    assert_non_null(roster_find_client(roster, "client-1"));
+    assert_int_equal(roster_find_combiner(roster, "c1")->n_attached, n - 1);
+    /* A combiner that has been down for long takes its clients with it, then makes room itself. */
+    (void)roster_link_closed(roster, 1, 2 * ROSTER_FORGET_MS);
+    (void)hello(roster, 2, "c2", "b", "x", 4 * ROSTER_FORGET_MS);
+    assert_int_equal(roster->clients.n_items, 1);
+    assert_null(roster_find_combiner(roster, "c1"));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -188,6 +230,7 @@ int main(void)
         TEST(test_a_hello_is_the_whole_state),
         TEST(test_where_a_client_is_sent),
         TEST(test_bounds),
+        TEST(test_who_is_away_for_long_makes_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,9 +13,11 @@
 
 #include <cmocka.h>
 
+#include "common/base/blocking.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/net/http_client.h"
+#include "reducer/rest/feed.h"
 
 #define ANSWER_MAX (64UL * 1024UL * 1024UL)
 #define WAIT_S     20
@@ -71,10 +73,12 @@ static void set_status(struct fixture *fixture, struct host_ask *ask, const char
     const char *id = text_at(ask->input, "session_id");
     json_t *document = NULL;
 
+    fed_blocking_allow(true);
     assert_int_equal(store_get(fixture->host.store, STORE_SESSIONS, id, &document, NULL), 0);
     (void)json_object_set_new(document, "status", json_string(status));
     (void)json_object_set(document, "_input", ask->input);
     assert_int_equal(store_put(fixture->host.store, STORE_SESSIONS, document, NULL), 0);
+    fed_blocking_allow(false);
     json_decref(document);
 }
 
@@ -111,6 +115,15 @@ static void handle(void *arg)
             break;
         }
         answer(ask, 200, live_state(fixture));
+        break;
+    case HOST_LISTEN:
+        (void)feed_hear(fixture->host.feed);
+        answer(ask, 200, json_object());
+        break;
+    case HOST_PRUNE:
+    case HOST_DOCTOR:
+    case HOST_DISK:
+        answer(ask, 200, json_deep_copy(ask->input));
         break;
     }
 }
@@ -209,8 +222,10 @@ int fixture_set_up(void **state)
     fixture->seq = 1;
     fixture->has_combiner = true;
     fixture->host.submit = submit;
+    fixture->host.counters = &fixture->counters;
     assert_int_equal(store_open("mem:", &fixture->host.store, NULL), 0);
     assert_int_equal(blob_open("mem:", &fixture->host.blobs, NULL), 0);
+    assert_int_equal(feed_new(&fixture->host.feed, NULL), 0);
     assert_int_equal(fed_loop_new(&fixture->loop, NULL), 0);
     assert_int_equal(pthread_create(&fixture->thread, NULL, run_loop, fixture->loop), 0);
     fixture_start(fixture, (struct rest_config){0});
@@ -228,6 +243,7 @@ int fixture_tear_down(void **state)
     fixture->loop = fed_loop_free(fixture->loop);
     fixture->host.store = store_close(fixture->host.store);
     fixture->host.blobs = blob_close(fixture->host.blobs);
+    fixture->host.feed = feed_free(fixture->host.feed);
     json_decref(fixture->assigned);
     (void)pthread_mutex_destroy(&fixture->lock);
     (void)pthread_cond_destroy(&fixture->arrived);
@@ -375,4 +391,14 @@ char *raw(struct fixture *fixture, const void *bytes, size_t size)
 const char *text_at(const json_t *object, const char *key)
 {
     return json_string_value(json_object_get(object, key));
+}
+
+void expect_head(struct fixture *fixture, const char *request, const char *head)
+{
+    char *answer = raw(fixture, request, strlen(request));
+
+    if (strstr(answer, head) == NULL) {
+        fail_msg("%.200s\n answered: %.400s\n want: %s", request, answer, head);
+    }
+    free(answer);
 }

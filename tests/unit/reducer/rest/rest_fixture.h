@@ -15,12 +15,14 @@
 #include "common/base/view.h"
 #include "common/sync/loop.h"
 #include "reducer/blob/blob.h"
+#include "reducer/rest/counters.h"
 #include "reducer/rest/host.h"
 #include "reducer/rest/rest_server.h"
 #include "reducer/store/store.h"
 
 struct fixture {
     struct host host;
+    struct counters counters;
     struct rest_server *server;
     char base[64]; /* "http://127.0.0.1:PORT" */
     struct fed_loop *loop;
@@ -89,5 +91,8 @@ char *raw(struct fixture *fixture, const void *bytes, size_t size);
 int raw_connect(const struct fixture *fixture);
 
 const char *text_at(const json_t *object, const char *key);
+
+/* Send a request as it stands; the head of its answer must hold this text. */
+void expect_head(struct fixture *fixture, const char *request, const char *head);
 
 #endif /* TESTS_UNIT_REDUCER_REST_REST_FIXTURE_H */

@@ -96,6 +96,14 @@ static void test_upload_and_download(void **state)
                    id);
     assert_non_null(strstr(head, request));
     free(head);
+    (void)snprintf(request, sizeof(request),
+                   "GET %s HTTP/1.1\r\nHost: x\r\nIf-None-Match: W/\"x\", \"%s\"\r\n"
+                   "Connection: close\r\n\r\n",
+                   path, id);
+    head = raw(fixture, request, strlen(request));
+    assert_non_null(strstr(head, "HTTP/1.1 304"));
+    assert_string_equal(strstr(head, "\r\n\r\n"), "\r\n\r\n"); /* no body */
+    free(head);
     json_decref(expect(fixture, 404, "GET", "/api/v1/models/nobody/download", NULL));
     fed_buf_deinit(&bytes);
     free(id);

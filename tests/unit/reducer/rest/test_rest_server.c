@@ -17,16 +17,6 @@
 #define POLLS_N    200
 #define PIECES_MAX 2048U
 
-static void expect_head(struct fixture *fixture, const char *request, const char *head)
-{
-    char *answer = raw(fixture, request, strlen(request));
-
-    if (strstr(answer, head) == NULL) {
-        fail_msg("%.200s\n answered: %.400s\n want: %s", request, answer, head);
-    }
-    free(answer);
-}
-
 static void test_small_paths(void **state)
 {
     struct fixture *fixture = *state;
@@ -43,8 +33,15 @@ static void test_small_paths(void **state)
     json = expect(fixture, 200, "GET", "/get_controller_status", NULL);
     assert_string_equal(text_at(json, "state"), "idle");
     json_decref(json);
+    counters_add_refused(&fixture->counters, FED_REFUSAL_LATE);
+    counters_add_refused(&fixture->counters, FED_REFUSAL_LATE);
     reply = call(fixture, "GET", "/metrics", NULL);
     assert_non_null(strstr(reply.text, "\nconfed_combiners_online 0\n"));
+    assert_non_null(strstr(reply.text, "\nconfed_rest_failed_total 0\n"));
+    assert_null(strstr(reply.text, "\nconfed_rest_requests_total 0\n"));
+    assert_non_null(strstr(reply.text, "\nconfed_updates_refused_total{reason=\"late\"} 2\n"));
+    assert_non_null(
+        strstr(reply.text, "\nconfed_updates_refused_total{reason=\"not_finite\"} 0\n"));
     reply_deinit(&reply);
     json_decref(expect(fixture, 501, "POST", "/api/v1/graphql", "{\"query\":\"{a}\"}"));
     json_decref(expect(fixture, 410, "GET", "/list_models", NULL));
@@ -55,7 +52,6 @@ static void test_unknown_paths_and_methods(void **state)
 {
     struct fixture *fixture = *state;
 
-    json_decref(expect(fixture, 404, "GET", "/", NULL));
     json_decref(expect(fixture, 404, "GET", "/api/v1/statusesX", NULL));
     json_decref(expect(fixture, 404, "GET", "/api/v1/statuses/a/b", NULL));
     json_decref(expect(fixture, 404, "POST", "/nothing", "{}"));
@@ -359,25 +355,72 @@ static void test_end_with_a_poll_out(void **state)
     (void)close(fd);
 }
 
+static void test_other_sites_change_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *origin;
+        const char *status;
+    } cases[] = {
+        {"Origin: http://evil.example\r\n", "HTTP/1.1 403"},
+        {"Origin: null\r\n", "HTTP/1.1 403"},
+        {"Origin: http://127.0.0.1:80@evil.example\r\n", "HTTP/1.1 403"},
+        {"Origin: http://127.0.0.1:8092.evil.example\r\n", "HTTP/1.1 403"},
+        {"Origin: http://127.0.0.1:8093\r\n", "HTTP/1.1 403"},
+        {"Origin: \r\n", "HTTP/1.1 403"},
+        {"Origin: http://127.0.0.1:8092\r\n", "HTTP/1.1 400"}, /* let in: it lacks its keys */
+        {"Origin: https://127.0.0.1:8092\r\n", "HTTP/1.1 400"},
+        {"", "HTTP/1.1 400"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char request[512];
+        (void)snprintf(request, sizeof(request),
+                       "POST /api/v1/sessions/start HTTP/1.1\r\nHost: 127.0.0.1:8092\r\n%s"
+                       "Content-Type: application/json\r\nContent-Length: 2\r\n"
+                       "Connection: close\r\n\r\n{}",
+                       cases[i].origin);
+        expect_head(fixture, request, cases[i].status);
+    }
+    expect_head(fixture, /* a page may be led here */
+                "GET /health HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\n"
+                "Connection: close\r\n\r\n",
+                "HTTP/1.1 200");
+}
+
+static void test_headers_for_browsers(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *request = "GET /version HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\n"
+                          "Connection: close\r\n\r\n";
+    char *text = raw(fixture, request, strlen(request));
+
+    assert_non_null(strstr(text, "X-Content-Type-Options: nosniff\r\n"));
+    assert_null(strstr(text, "Access-Control-")); /* no other site's page may read it */
+    free(text);
+}
+
 static void test_addresses(void **state)
 {
     struct fixture *fixture = *state;
     static const char *const wrong[] = {
         "", "127.0.0.1", ":80", "127.0.0.1:", "127.0.0.1:99999999", "no.such.host.invalid:0"};
+    struct host host = fixture->host;
     struct rest_server *server = NULL;
     struct rest_config config = {0};
     char taken[32];
     struct fed_err err;
 
+    host.feed = NULL; /* that is the other server's */
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         config.listen = wrong[i];
-        assert_true(rest_server_new(&config, &fixture->host, &server, &err) < 0);
+        assert_true(rest_server_new(&config, &host, &server, &err) < 0);
         assert_int_equal(err.code, FED_E_INVALID);
     }
     (void)snprintf(taken, sizeof(taken), "127.0.0.1:%u",
                    (unsigned)rest_server_port(fixture->server));
     config.listen = taken;
-    assert_true(rest_server_new(&config, &fixture->host, &server, &err) < 0);
+    assert_true(rest_server_new(&config, &host, &server, &err) < 0);
     assert_int_equal(err.code, FED_E_IO);
     assert_non_null(strstr(err.msg, taken));
 }
@@ -405,6 +448,8 @@ int main(void)
         TEST(test_close_answers_long_polls),
         TEST(test_end_with_a_poll_out),
         TEST(test_addresses),
+        TEST(test_other_sites_change_nothing),
+        TEST(test_headers_for_browsers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,32 @@
+#include "reducer/cli/program.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+int program_find(const char *name, char ret_path[FED_PATH_SIZE], struct fed_err *err)
+{
+    char self[FED_PATH_SIZE];
+    ssize_t n;
+
+    if (strchr(name, '/') != NULL) {
+        return fed_path_format(ret_path, err, "%s", name);
+    }
+    n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (n <= 0) {
+        return fed_file_error(err, "read", "/proc/self/exe");
+    }
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    return fed_path_format(ret_path, err, "%s/%s", self, name);
+}
+
+int program_become(const struct child_words *words, struct fed_err *err)
+{
+    if (words->is_short || words->n == 0) {
+        return fed_err_set(err, FED_E_NOMEM, "arguments");
+    }
+    (void)fflush(NULL);
+    (void)execv(words->items[0], words->items);
+    return fed_file_error(err, "start", words->items[0]);
+}

@@ -1,0 +1,122 @@
+#include "reducer/migrate/side.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "reducer/blob/blob.h"
+#include "reducer/opening.h"
+#include "reducer/store/store.h"
+
+#define WORDS_MAX 8
+
+/* The metadata of a backup: one file, made under another name and renamed when it is whole. */
+static int open_backup(struct side *side, const char *folder, bool is_target, struct fed_err *err)
+{
+    static const char *const leftovers[] = {"confed.db.new", "confed.db.new-wal",
+                                            "confed.db.new-shm"};
+    char path[FED_PATH_SIZE];
+    int rc = fed_path_format(side->backup, err, "%s", folder);
+
+    side->is_fresh = is_target;
+    rc = rc < 0 ? rc : fed_path_format(path, err, "%s/confed.db", folder);
+    if (rc == 0 && !is_target && access(path, R_OK) != 0) {
+        return fed_err_set(err, FED_E_NOT_FOUND, "%.200s is no backup: it has no confed.db",
+                           folder);
+    }
+    rc = rc < 0 ? rc : fed_folder_make(folder, err);
+    for (size_t i = 0; rc == 0 && is_target && i < sizeof(leftovers) / sizeof(leftovers[0]); i++) {
+        rc = fed_path_format(path, err, "%s/%s", folder, leftovers[i]);
+        if (rc == 0 && unlink(path) != 0 && errno != ENOENT) {
+            rc = fed_file_error(err, "remove", path);
+        }
+    }
+    rc = rc < 0 ? rc
+                : fed_path_format(side->store_url, err, "sqlite:%s/confed.db%s", folder,
+                                  is_target ? ".new" : "");
+    return rc < 0 ? rc : fed_path_format(side->blob_url, err, "dir:%s/blobs", folder);
+}
+
+/* The settings' own table: a file, the environment, then what was said here. */
+static int load_settings(struct side *side,
+                         const char *flag,
+                         const struct side_words *words,
+                         struct fed_err *err)
+{
+    const char *const pairs[][2] = {
+        {"--config", words->file},
+        {"--store", side->store_url[0] == '\0' ? words->store : side->store_url},
+        {"--blob", side->blob_url[0] == '\0' ? words->blob : side->blob_url},
+    };
+    char texts[2 * WORDS_MAX][FED_PATH_SIZE] = {"confed-reducer"};
+    char *argv[2 * WORDS_MAX + 1] = {texts[0]};
+    int argc = 1;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        if (pairs[i][1][0] == '\0') {
+            continue;
+        }
+        rc = fed_path_format(texts[argc], err, "%s", pairs[i][0]);
+        argv[argc] = texts[argc];
+        argc++;
+        rc = rc < 0 ? rc : fed_path_format(texts[argc], err, "%s", pairs[i][1]);
+        argv[argc] = texts[argc];
+        argc++;
+    }
+    rc = rc < 0 ? rc : fed_conf_load(&settings_spec, argc, argv, &side->settings, &side->conf, err);
+    return rc < 0 ? fed_err_wrap(err, rc, "%s", flag) : rc;
+}
+
+int side_open(struct side *side,
+              const char *flag,
+              const struct side_words *words,
+              bool is_target,
+              struct fed_err *err)
+{
+    int rc = 0;
+
+    *side = (struct side){0};
+    if (words->backup[0] != '\0') {
+        rc = open_backup(side, words->backup, is_target, err);
+    } else if (words->file[0] == '\0' && (words->store[0] == '\0' || words->blob[0] == '\0')) {
+        return fed_err_set(err, FED_E_INVALID,
+                           "--%s FILE is missing (a reducer's settings), or --%s-store URL and "
+                           "--%s-blob URL",
+                           flag, flag, flag);
+    }
+    rc = rc < 0 ? rc : load_settings(side, flag, words, err);
+    rc = rc < 0 ? rc : opening_store(&side->settings, &side->store, err);
+    return rc < 0 ? rc : opening_blobs(&side->settings, &side->blobs, err);
+}
+
+int side_finish(struct side *side, struct fed_err *err)
+{
+    char from[FED_PATH_SIZE];
+    char to[FED_PATH_SIZE];
+    int rc;
+
+    side->store = store_close(side->store);
+    side->blobs = blob_close(side->blobs);
+    if (!side->is_fresh) {
+        return 0;
+    }
+    rc = fed_path_format(from, err, "%s/confed.db.new", side->backup);
+    rc = rc < 0 ? rc : fed_path_format(to, err, "%s/confed.db", side->backup);
+    if (rc == 0 && rename(from, to) != 0) {
+        rc = fed_file_error(err, "rename to", to);
+    }
+    rc = rc < 0 ? rc : fed_path_format(from, err, "%s/confed.db.new.lock", side->backup);
+    if (rc == 0) {
+        (void)unlink(from);
+    }
+    return rc < 0 ? rc : fed_file_sync_folder(to, err);
+}
+
+void side_close(struct side *side)
+{
+    side->store = store_close(side->store);
+    side->blobs = blob_close(side->blobs);
+    fed_conf_deinit(&side->conf);
+}

@@ -1,0 +1,56 @@
+/* Flat rows for people, spreadsheets and the dashboard's plots, made from what is stored: what the
+ * handlers of rest_view_*.c share. Every path answers JSON {"count","result":[…]}, or with
+ * format=csv the same rows as text.
+ *
+ * Thread safety: as a request's.
+ */
+#ifndef REDUCER_REST_REST_VIEW_H
+#define REDUCER_REST_REST_VIEW_H
+
+#include <jansson.h>
+
+#include "reducer/rest/rest_request.h"
+
+#define VIEW_ROWS_MAX 20000U /* documents an answer is made from, the newest; also its rows */
+
+/* Answer with rows, which are taken (NULL: FED_E_NOMEM). `extra`, taken too, is an object that the
+ * rows are added to in JSON; NULL: a new one. */
+FED_NODISCARD int
+view_answer(struct rest_request *request, json_t *rows, json_t *extra, struct fed_err *err);
+
+/* The session asked for with session_id=, or the newest; "" where there is none. */
+FED_NODISCARD int
+view_read_session(struct rest_request *request, char ret_id[FED_ID_SIZE], struct fed_err *err);
+
+/* Add `path op value` to a query; value is borrowed. */
+void view_add_filter(struct store_query *query,
+                     const char *path,
+                     enum store_op op,
+                     const char *value);
+
+/* The newest VIEW_ROWS_MAX documents that match, oldest first; the caller's. */
+FED_NODISCARD int view_find(struct rest_request *request,
+                            enum store_collection in,
+                            struct store_query *query,
+                            json_t **ret_documents,
+                            struct fed_err *err);
+
+/* A member's text, borrowed; "" where it has none. */
+const char *view_text(const json_t *object, const char *key);
+
+/* A member that is JSON as a text, or an object: as a value of the caller's. NULL: neither. */
+json_t *view_parse(const json_t *object, const char *key);
+
+/* The first object of a list whose `key` is this text, borrowed; or NULL. */
+const json_t *view_find_by(const json_t *list, const char *key, const char *value);
+
+/* What clients told of the trainings whose statuses match: rows of
+ * {session_id, round_id, client_id, client, update_id, download_s, training_s, upload_s,
+ * processing_s, ended_utc_ms}, oldest first; the caller's. Times are the client's own figures
+ * (FEDn's "meta"), or null; ended_utc_ms is when the reducer stored the status. */
+FED_NODISCARD int view_read_trainings(struct rest_request *request,
+                                      struct store_query *query,
+                                      json_t **ret_rows,
+                                      struct fed_err *err);
+
+#endif /* REDUCER_REST_REST_VIEW_H */

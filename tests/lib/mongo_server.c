@@ -1,0 +1,348 @@
+#include "tests/lib/mongo_server.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/conf/conf.h"
+
+#define PAIRS_MAX 64
+
+/* -- the server ---------------------------------------------------------------------------------
+ */
+
+static int listen_on(uint16_t port)
+{
+    const struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)(const void *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    return fd;
+}
+
+static uint16_t port_of(int fd)
+{
+    struct sockaddr_in address = {0};
+    socklen_t size = sizeof(address);
+
+    assert_int_equal(getsockname(fd, (struct sockaddr *)(void *)&address, &size), 0);
+    return ntohs(address.sin_port);
+}
+
+uint16_t test_port_free(void)
+{
+    const int fd = listen_on(0);
+    const uint16_t port = port_of(fd);
+
+    (void)close(fd);
+    return port;
+}
+
+bool mongo_server_init(struct mongo_server *server)
+{
+    static char script[] = CONFED_SOURCE "/scripts/go-part";
+    static char part[] = "ferretdb";
+    char *const argv[] = {script, part, NULL};
+    const char *given = fed_env_get("CONFED_TEST_MONGODB");
+    struct fed_buf text = {0};
+    int status;
+
+    *server = (struct mongo_server){0};
+    if (given != NULL && given[0] != '\0') {
+        (void)snprintf(server->given, sizeof(server->given), "%s", given);
+        return true;
+    }
+    status = test_program_run(argv, &text);
+    (void)snprintf(server->program, sizeof(server->program), "%.*s",
+                   (int)strcspn((const char *)text.data, "\n"), (const char *)text.data);
+    fed_buf_deinit(&text);
+    if (status != 0) {
+        (void)printf("SKIP: FerretDB cannot be had here (scripts/go-part: status %d), and "
+                     "CONFED_TEST_MONGODB names no server\n",
+                     status);
+        return false;
+    }
+    test_folder_make(&server->folder);
+    server->port = test_port_free();
+    return true;
+}
+
+bool mongo_server_is_ours(const struct mongo_server *server)
+{
+    return server->program[0] != '\0';
+}
+
+void mongo_server_start(struct mongo_server *server)
+{
+    char listen_addr[64];
+    char data[FED_PATH_SIZE];
+    char state[FED_PATH_SIZE];
+    const char *argv[24] = {server->program,
+                            "--handler=sqlite",
+                            "--telemetry=disable",
+                            "--log-level=error",
+                            "--debug-addr=-",
+                            listen_addr,
+                            data,
+                            state};
+    size_t n = 8;
+
+    if (!mongo_server_is_ours(server)) {
+        return;
+    }
+    (void)snprintf(listen_addr, sizeof(listen_addr), "--listen-addr=127.0.0.1:%u", server->port);
+    (void)snprintf(data, sizeof(data), "--sqlite-url=file:%s/", server->folder.path);
+    (void)snprintf(state, sizeof(state), "--state-dir=%s", server->folder.path);
+    for (size_t i = 0; i < 8 && server->extra[i] != NULL; i++) {
+        argv[n++] = server->extra[i];
+    }
+    argv[n] = NULL;
+    (void)fflush(NULL);
+    server->pid = fork();
+    assert_true(server->pid >= 0);
+    if (server->pid == 0) {
+        (void)execv(server->program, (char *const *)(const void *)argv);
+        _exit(127);
+    }
+}
+
+void mongo_server_kill(struct mongo_server *server)
+{
+    if (server->pid > 0) {
+        (void)kill(server->pid, SIGKILL);
+        (void)test_child_wait(server->pid);
+        server->pid = 0;
+    }
+}
+
+void mongo_server_freeze(struct mongo_server *server, bool is_frozen)
+{
+    (void)kill(server->pid, is_frozen ? SIGSTOP : SIGCONT);
+    if (is_frozen) {
+        (void)waitpid(server->pid, NULL, WUNTRACED); /* its threads stop one by one */
+    }
+}
+
+void mongo_server_deinit(struct mongo_server *server)
+{
+    mongo_server_kill(server);
+    if (mongo_server_is_ours(server)) {
+        test_folder_remove(&server->folder);
+    }
+}
+
+void mongo_server_url(const struct mongo_server *server,
+                      const char *database,
+                      const char *options,
+                      char ret_url[FED_PATH_SIZE])
+{
+    const char *query = strchr(server->given, '?');
+    const char *host = strstr(server->given, "://");
+    size_t n;
+
+    if (mongo_server_is_ours(server)) {
+        (void)snprintf(ret_url, FED_PATH_SIZE, "mongodb://127.0.0.1:%u/%s?%s", server->port,
+                       database, options);
+        return;
+    }
+    assert_non_null(host);
+    n = (size_t)(host + 3 - server->given) + strcspn(host + 3, "/?");
+    (void)snprintf(ret_url, FED_PATH_SIZE, "%.*s/%s?%s%s%s", (int)n, server->given, database,
+                   query == NULL ? "" : query + 1, query == NULL ? "" : "&", options);
+}
+
+/* -- the proxy ----------------------------------------------------------------------------------
+ */
+
+struct pair {
+    int client;
+    int server; /* -1: this place is free */
+    bool is_losing;
+};
+
+struct mongo_proxy {
+    int listener;
+    int wake[2]; /* a pipe: its end says stop */
+    uint16_t to_port;
+    pthread_t thread;
+    struct pair pairs[PAIRS_MAX]; /* the thread's */
+    pthread_mutex_t lock;
+    char command[32]; /* under lock, as the following */
+    unsigned n_left;
+    unsigned n_lost;
+};
+
+static void end_pair(struct pair *pair)
+{
+    (void)close(pair->client);
+    (void)close(pair->server);
+    *pair = (struct pair){.client = -1, .server = -1};
+}
+
+static void accept_pair(struct mongo_proxy *proxy)
+{
+    const struct sockaddr_in address = {.sin_family = AF_INET,
+                                        .sin_port = htons(proxy->to_port),
+                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int client = accept(proxy->listener, NULL, NULL);
+    const int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    for (size_t i = 0; i < PAIRS_MAX; i++) {
+        if (proxy->pairs[i].server < 0) {
+            proxy->pairs[i] = (struct pair){client, server, false};
+            if (connect(server, (const struct sockaddr *)(const void *)&address, sizeof(address)) !=
+                0) {
+                end_pair(&proxy->pairs[i]);
+            }
+            return;
+        }
+    }
+    (void)close(client);
+    (void)close(server);
+}
+
+/* A request begins with its command's name: a wanted one is counted. */
+static bool is_lost(struct mongo_proxy *proxy, const char *block, size_t size)
+{
+    bool is_wanted = false;
+
+    (void)pthread_mutex_lock(&proxy->lock);
+    if (proxy->n_left > 0) {
+        const size_t n = strlen(proxy->command) + 1;
+        for (size_t i = 0; i + n <= size && !is_wanted; i++) {
+            is_wanted = memcmp(block + i, proxy->command, n) == 0;
+        }
+        proxy->n_left -= is_wanted ? 1 : 0;
+        proxy->n_lost += is_wanted ? 1 : 0;
+    }
+    (void)pthread_mutex_unlock(&proxy->lock);
+    return is_wanted;
+}
+
+static bool move(int from, int to, char *block, size_t block_size, ssize_t *ret_n)
+{
+    ssize_t n = recv(from, block, block_size, 0);
+    ssize_t sent = 0;
+
+    *ret_n = n;
+    while (n > 0 && to >= 0 && sent < n) {
+        const ssize_t step = send(to, block + sent, (size_t)(n - sent), MSG_NOSIGNAL);
+        if (step <= 0) {
+            return false;
+        }
+        sent += step;
+    }
+    return n > 0;
+}
+
+static void serve_pair(struct mongo_proxy *proxy, struct pair *pair, bool from_client)
+{
+    static _Thread_local char block[65536];
+    ssize_t n = 0;
+
+    if (from_client) {
+        if (!move(pair->client, pair->server, block, sizeof(block), &n)) {
+            end_pair(pair);
+        } else if (is_lost(proxy, block, (size_t)n)) {
+            pair->is_losing = true;
+        }
+    } else if (!move(pair->server, pair->is_losing ? -1 : pair->client, block, sizeof(block), &n) ||
+               pair->is_losing) {
+        end_pair(pair);
+    }
+}
+
+static void *run_proxy(void *arg)
+{
+    struct mongo_proxy *proxy = arg;
+
+    for (;;) {
+        struct pollfd fds[2 + 2 * PAIRS_MAX] = {{.fd = proxy->wake[0], .events = POLLIN},
+                                                {.fd = proxy->listener, .events = POLLIN}};
+        for (size_t i = 0; i < PAIRS_MAX; i++) {
+            const struct pair *pair = &proxy->pairs[i];
+            fds[2 + 2 * i] = (struct pollfd){.fd = pair->client, .events = POLLIN};
+            fds[3 + 2 * i] = (struct pollfd){.fd = pair->server, .events = POLLIN};
+        }
+        (void)poll(fds, 2 + 2 * PAIRS_MAX, -1);
+        if (fds[0].revents != 0) {
+            break;
+        }
+        for (size_t i = 0; i < PAIRS_MAX; i++) {
+            if (proxy->pairs[i].server >= 0 && fds[2 + 2 * i].revents != 0) {
+                serve_pair(proxy, &proxy->pairs[i], true);
+            }
+            if (proxy->pairs[i].server >= 0 && fds[3 + 2 * i].revents != 0) {
+                serve_pair(proxy, &proxy->pairs[i], false);
+            }
+        }
+        if (fds[1].revents != 0) {
+            accept_pair(proxy);
+        }
+    }
+    return NULL;
+}
+
+struct mongo_proxy *mongo_proxy_start(uint16_t to_port)
+{
+    struct mongo_proxy *proxy = calloc(1, sizeof(*proxy));
+
+    assert_non_null(proxy);
+    for (size_t i = 0; i < PAIRS_MAX; i++) {
+        proxy->pairs[i] = (struct pair){.client = -1, .server = -1};
+    }
+    proxy->listener = listen_on(0);
+    proxy->to_port = to_port;
+    (void)pthread_mutex_init(&proxy->lock, NULL);
+    assert_int_equal(pipe(proxy->wake), 0);
+    assert_int_equal(pthread_create(&proxy->thread, NULL, run_proxy, proxy), 0);
+    return proxy;
+}
+
+uint16_t mongo_proxy_port(const struct mongo_proxy *proxy)
+{
+    return port_of(proxy->listener);
+}
+
+void mongo_proxy_lose(struct mongo_proxy *proxy, const char *command, unsigned n)
+{
+    (void)pthread_mutex_lock(&proxy->lock);
+    (void)snprintf(proxy->command, sizeof(proxy->command), "%s", command);
+    proxy->n_left = n;
+    (void)pthread_mutex_unlock(&proxy->lock);
+}
+
+unsigned mongo_proxy_n_lost(struct mongo_proxy *proxy)
+{
+    unsigned n;
+
+    (void)pthread_mutex_lock(&proxy->lock);
+    n = proxy->n_lost;
+    (void)pthread_mutex_unlock(&proxy->lock);
+    return n;
+}
+
+void mongo_proxy_stop(struct mongo_proxy *proxy)
+{
+    (void)close(proxy->wake[1]);
+    (void)pthread_join(proxy->thread, NULL);
+    for (size_t i = 0; i < PAIRS_MAX; i++) {
+        if (proxy->pairs[i].server >= 0) {
+            end_pair(&proxy->pairs[i]);
+        }
+    }
+    (void)close(proxy->wake[0]);
+    (void)close(proxy->listener);
+    (void)pthread_mutex_destroy(&proxy->lock);
+    free(proxy);
+}

@@ -1,0 +1,1 @@
+confed_system_test(dashboard test_dashboard.py TIMEOUT 400)
