@@ -10,8 +10,9 @@
  *
  * When the files of folded updates take more than spool_bytes_max, the sum becomes a checkpoint
  * (checkpoint.h) and the files go; a reset begins from it. Above that bound an admission waits
- * until the folds and the checkpoint under way have made room, or there is none to be made. Where it is no use any more - damaged,
- * or under a plan without one of its clients - all that was in it is lost().
+ * until the folds and the checkpoint under way have made room, or there is none to be made. Where
+ * it is no use any more - damaged, or under a plan without one of its clients - all that was in it
+ * is lost().
  *
  * Thread safety: none. Owned by the loop.
  */

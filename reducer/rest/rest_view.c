@@ -6,7 +6,6 @@
 
 #include "reducer/rest/handlers.h"
 #include "reducer/rest/rest_csv.h"
-#include "reducer/rest/rest_json.h"
 
 const char *view_text(const json_t *object, const char *key)
 {
