@@ -23,8 +23,9 @@
 
 #define ROSTER_COMBINERS_MAX 256U
 #define ROSTER_CLIENTS_MAX   200000U
-#define ROSTER_EXPECT_MS     30000U  /* how long an assignment counts as load */
-#define ROSTER_FORGET_MS     600000U /* who is away longer makes room where a limit is reached */
+#define ROSTER_EXPECT_MS     30000U /* how long an assignment counts as load */
+#define ROSTER_FORGET_MS \
+    UINT64_C(600000) /* who is away longer makes room where a limit is reached */
 
 struct roster_combiner {
     char combiner_id[FED_ID_SIZE];
