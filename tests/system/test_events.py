@@ -1,7 +1,7 @@
 """The event stream of real daemons: what a page that watches is told."""
 
-import signal
 import re
+import signal
 import socket
 import sys
 import time
