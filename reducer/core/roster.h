@@ -90,6 +90,11 @@ FED_NODISCARD int roster_client_state(struct roster *roster,
 /* Returns the combiner that is down now, or NULL when the link was not the current one. */
 struct roster_combiner *roster_link_closed(struct roster *roster, uint64_t link, uint64_t now_ms);
 
+/* Somebody has deleted its row: forget a client, or a combiner with the clients that were at it.
+ * Returns false, and forgets nobody, where it is attached; done where it is not known. */
+bool roster_forget_client(struct roster *roster, const char *client_id);
+bool roster_forget_combiner(struct roster *roster, const char *combiner_id);
+
 /* The combiner a joining client is sent to: its former one if that is up, else the preferred one
  * (by name or id), else the least loaded; NULL when none is up with room. */
 const struct roster_combiner *

@@ -82,6 +82,17 @@ static void set_status(struct fixture *fixture, struct host_ask *ask, const char
     json_decref(document);
 }
 
+static void answer_forget(const struct fixture *fixture, struct host_ask *ask)
+{
+    const char *client = fixture->online_client;
+    const char *combiner = fixture->online_combiner;
+    const bool is_online =
+        (client != NULL && strcmp(text_at(ask->input, "client_id"), client) == 0) ||
+        (combiner != NULL && strcmp(text_at(ask->input, "combiner_id"), combiner) == 0);
+
+    answer(ask, is_online ? 409 : 200, json_pack("{s:s}", "message", "as the host says"));
+}
+
 static void handle(void *arg)
 {
     struct host_ask *ask = arg;
@@ -115,6 +126,9 @@ static void handle(void *arg)
             break;
         }
         answer(ask, 200, live_state(fixture));
+        break;
+    case HOST_FORGET:
+        answer_forget(fixture, ask);
         break;
     case HOST_LISTEN:
         (void)feed_hear(fixture->host.feed);
