@@ -84,12 +84,12 @@ static void set_status(struct fixture *fixture, struct host_ask *ask, const char
 
 static void answer_forget(const struct fixture *fixture, struct host_ask *ask)
 {
-    const char *client = fixture->online_client;
-    const char *combiner = fixture->online_combiner;
-    const bool is_online =
-        (client != NULL && strcmp(text_at(ask->input, "client_id"), client) == 0) ||
-        (combiner != NULL && strcmp(text_at(ask->input, "combiner_id"), combiner) == 0);
+    const char *id = json_string_value(json_object_get(ask->input, "client_id"));
+    const char *online = id != NULL ? fixture->online_client : fixture->online_combiner;
+    bool is_online;
 
+    id = id != NULL ? id : text_at(ask->input, "combiner_id");
+    is_online = online != NULL && strcmp(id, online) == 0;
     answer(ask, is_online ? 409 : 200, json_pack("{s:s}", "message", "as the host says"));
 }
 
