@@ -72,6 +72,24 @@ static int wrong_answer(const struct download *download, const char *what, struc
     return fed_err_set(err, FED_E_IO, "%s: the answer %s", download->key, what);
 }
 
+/* "bytes 0-9/10" */
+static bool parse_range(const char *text, uint64_t *ret_first, uint64_t *ret_size)
+{
+    static const char unit[] = "bytes ";
+    const char *slash = strchr(text, '/');
+    char *end = NULL;
+
+    if (strncmp(text, unit, strlen(unit)) != 0 || slash == NULL) {
+        return false;
+    }
+    *ret_first = strtoull(text + strlen(unit), &end, 10);
+    if (*end != '-') {
+        return false;
+    }
+    *ret_size = strtoull(slash + 1, &end, 10);
+    return end != slash + 1 && *end == '\0';
+}
+
 /* What the head of an answer says: that it begins where we asked, and goes on with the same blob.
  */
 static int
@@ -80,8 +98,7 @@ read_head(struct download *download, const struct fed_http_answer *answer, struc
     uint64_t first = 0;
     uint64_t size = answer->size;
 
-    if (answer->status == 206 &&
-        sscanf(answer->values[S3_RANGE], "bytes %" SCNu64 "-%*u/%" SCNu64, &first, &size) != 2) {
+    if (answer->status == 206 && !parse_range(answer->values[S3_RANGE], &first, &size)) {
         return wrong_answer(download, "has no range", err);
     }
     if (first != download->offset || size == UINT64_MAX) {
