@@ -69,38 +69,71 @@ static void cancel_round(struct combiner *combiner, const char *round_id)
     }
 }
 
-static void put_partial(struct combiner *combiner, const struct collector_action *action)
+/* Send the file at `path`, or what is mapped already. Not begun: the reducer says Close again, or
+ * goes on without us. */
+static int deliver(struct combiner *combiner,
+                   const char *round_id,
+                   uint64_t plan_seq,
+                   const char *path,
+                   struct fed_map *map)
 {
     struct delivery *delivery = calloc(1, sizeof(*delivery));
-    char path[FED_PATH_SIZE];
     struct handover_config config = {
         .loop = combiner->loop,
         .workers = combiner->workers,
         .channel = combiner->bulk,
         .path = path,
+        .map = map,
         .combiner_id = spool_get_id(combiner->spool),
-        .round_id = action->round_id,
-        .plan_seq = action->plan_seq,
+        .round_id = round_id,
+        .plan_seq = plan_seq,
         .seed = combiner->seed,
     };
     struct fed_err err = {0};
 
-    ledger_get_times(combiner->ledger, action->round_id, &config.load_us, &config.sum_us);
-    cancel_round(combiner, action->round_id); /* of an older plan */
+    ledger_get_times(combiner->ledger, round_id, &config.load_us, &config.sum_us);
+    cancel_round(combiner, round_id); /* of an older plan */
     if (delivery == NULL) {
-        return; /* the reducer says Close again, or goes on without us */
+        return -FED_E_NOMEM;
     }
     delivery->combiner = combiner;
-    delivery->plan_seq = action->plan_seq;
-    memcpy(delivery->round_id, action->round_id, sizeof(delivery->round_id));
-    if (spool_path_round(combiner->spool, action->round_id, "partial", path, &err) < 0 ||
-        handover_start(&config, delivered, delivery, &delivery->handover, &err) < 0) {
-        fed_log(FED_LOG_ERROR, "round", "partial_not_sent", "round=%s error=\"%s\"",
-                action->round_id, err.msg);
+    delivery->plan_seq = plan_seq;
+    memcpy(delivery->round_id, round_id, strlen(round_id) + 1);
+    if (handover_start(&config, delivered, delivery, &delivery->handover, &err) < 0) {
+        fed_log(FED_LOG_ERROR, "round", "partial_not_sent", "round=%s error=\"%s\"", round_id,
+                err.msg);
         free(delivery);
-        return;
+        return -FED_E_NOMEM;
     }
     fed_list_add(&combiner->deliveries, &delivery->link);
+    return 0;
+}
+
+/* The sums are there, the hash is being made: its time is used to send them. */
+static void written(void *arg, const char *round_id, uint64_t plan_seq, struct fed_map *map)
+{
+    struct combiner *combiner = arg;
+
+    if (combiner->phase >= COMBINER_CLOSING || deliver(combiner, round_id, plan_seq, NULL, map) < 0) {
+        fed_map_close(map);
+    }
+}
+
+static void put_partial(struct combiner *combiner, const struct collector_action *action)
+{
+    char path[FED_PATH_SIZE];
+
+    fed_list_for_each (link, &combiner->deliveries) {
+        struct delivery *delivery = FED_CONTAINER_OF(link, struct delivery, link);
+        if (delivery->handover != NULL && delivery->plan_seq == action->plan_seq &&
+            strcmp(delivery->round_id, action->round_id) == 0 &&
+            handover_release(delivery->handover)) {
+            return;
+        }
+    }
+    if (spool_path_round(combiner->spool, action->round_id, "partial", path, NULL) == 0) {
+        (void)deliver(combiner, action->round_id, action->plan_seq, path, NULL);
+    }
 }
 
 /* -- updates ----------------------------------------------------------------------------------- */
@@ -412,6 +445,7 @@ void combiner_act(void *arg)
 const struct front_ops combiner_front_ops = {combiner_act, find_model, uploaded, dropped,
                                              combiner_settled};
 const struct models_ops combiner_models_ops = {model_ready, model_lost, combiner_settled};
-const struct ledger_ops combiner_ledger_ops = {logged, folded, sealed, lost, combiner_settled};
+const struct ledger_ops combiner_ledger_ops = {logged,  folded, written,
+                                              sealed, lost,   combiner_settled};
 const struct checks_ops combiner_checks_ops = {judged, combiner_settled};
 const struct reducer_link_ops combiner_link_ops = {link_up, link_down, link_message};

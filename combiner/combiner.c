@@ -66,7 +66,7 @@ static int make_parts(struct combiner *combiner, struct fed_err *err)
         .limits = limits,
         .seed = combiner->seed,
     };
-    const struct ledger_config ledger = {combiner->workers, combiner->spool, limits,
+    const struct ledger_config ledger = {combiner->loop, combiner->workers, combiner->spool, limits,
                                          settings->spool_bytes_max};
     const struct checks_config checks = {combiner->loop, combiner->workers, combiner->spool,
                                          &combiner->staging, limits};

@@ -25,10 +25,13 @@
 #include "combiner/models.h"
 #include "combiner/spool/spool.h"
 #include "common/base/err.h"
+#include "common/base/file.h"
 #include "common/model/npz.h"
+#include "common/sync/loop.h"
 #include "common/sync/workers.h"
 
 struct ledger_config {
+    struct fed_loop *loop;
     struct fed_workers *workers;
     const struct spool *spool;
     struct fed_npz_limits limits;
@@ -38,6 +41,9 @@ struct ledger_config {
 struct ledger_ops {
     void (*logged)(void *arg, uint64_t token, bool is_ok);
     void (*folded)(void *arg, const char *round_id, uint64_t plan_seq, const char *client_id);
+    /* The partial is in the mapped file but for its trailer: sealed() or a failure follows. Takes
+     * over *map. */
+    void (*written)(void *arg, const char *round_id, uint64_t plan_seq, struct fed_map *map);
     void (*sealed)(void *arg, const char *round_id, uint64_t plan_seq);
     /* These, sorted by client_id, are in the spool no more: the sum is to be reset without them.
      * Borrowed. */

@@ -200,7 +200,12 @@ int tally_seal(struct tally *tally,
                uint8_t ret_sha256[FED_SHA256_SIZE],
                struct fed_err *err)
 {
-    struct summing_partial what = {.plan = plan, .entries = entries, .n_entries = n_entries};
+    struct summing_partial what = {
+        .plan = plan,
+        .entries = entries,
+        .n_entries = n_entries,
+        .hook = tally->hook.body == NULL ? NULL : &tally->hook,
+    };
     int rc = n_entries == tally->n_updates
                  ? 0
                  : fed_err_set(err, FED_E_INTERNAL, "%zu are to be in the sum, %zu are", n_entries,

@@ -11,6 +11,7 @@
 #include "common/model/checksum.h"
 #include "common/model/exact.h"
 #include "common/model/npz.h"
+#include "common/model/values.h"
 #include "reducer/rows.h"
 #include "reducer/rpc/model_file.h"
 
@@ -24,7 +25,8 @@ void summing_init(struct summing *summing, struct blob_store *blobs, const char 
     atomic_init(&summing->n_rounds, 0);
 }
 
-static void forget_added(struct summing *summing)
+/* Let go of all partial sums. */
+static void reset(struct summing *summing)
 {
     for (size_t i = 0; i < summing->own.n_added; i++) {
         (void)unlink(summing->own.added[i].path);
@@ -33,14 +35,6 @@ static void forget_added(struct summing *summing)
     free(summing->own.added);
     summing->own.added = NULL;
     summing->own.n_added = 0;
-}
-
-static void reset(struct summing *summing)
-{
-    forget_added(summing);
-    free(summing->own.sums);
-    summing->own.sums = NULL;
-    summing->own.n_sums = 0;
 }
 
 static int format_model(const struct summing *summing,
@@ -122,13 +116,11 @@ static int
 raise_magnitude(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
 {
     double *magnitude = arg;
+    const double most = fed_values_magnitude(values, n);
 
     (void)index;
     (void)err;
-    for (size_t i = 0; i < n; i++) {
-        const double value = values[i] < 0 ? -values[i] : values[i];
-        *magnitude = value > *magnitude ? value : *magnitude;
-    }
+    *magnitude = most > *magnitude ? most : *magnitude;
     return 0;
 }
 
@@ -154,6 +146,22 @@ static int measure(struct fed_npz *npz, struct federation_base *base, struct fed
     return 0;
 }
 
+/* Take the model's bytes, their number and their hash. */
+static int map_model(struct summing_task *task, const char *path, struct fed_err *err)
+{
+    struct fed_view view;
+    int rc = 0;
+
+    task->slab = fed_slab_unref(task->slab); /* of an attempt before */
+    rc = model_file_map(path, &task->slab, err);
+    if (rc == 0) {
+        view = fed_slab_view(task->slab);
+        task->base.size_bytes = view.size;
+        fed_sha256_once(view.data, view.size, task->base.sha256);
+    }
+    return rc;
+}
+
 static int load(struct summing_task *task, struct fed_err *err)
 {
     FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
@@ -162,48 +170,13 @@ static int load(struct summing_task *task, struct fed_err *err)
 
     federation_base_deinit(&task->base);
     fed_id_copy(task->base.model_id, task->model_id);
-    rc = rc < 0 ? rc : fed_sha256_file(path, task->base.sha256, &task->base.size_bytes, err);
+    rc = rc < 0 ? rc : map_model(task, path, err);
     rc = rc < 0 ? rc : measure(npz, &task->base, err);
-    if (rc == 0 && task->slab == NULL) {
-        rc = model_file_map(path, &task->slab, err);
-    }
     return rc < 0 ? fed_err_wrap(err, rc, "read model %s", task->model_id) : 0;
 }
 
-/* -- adding -------------------------------------------------------------------------------------
+/* -- partial sums -------------------------------------------------------------------------------
  */
-
-static int add_all(struct summing *summing, struct fed_err *err)
-{
-    for (size_t i = 0; i < summing->own.n_added; i++) {
-        struct summing_added *added = &summing->own.added[i];
-        int rc = 0;
-        if (added->is_added || added->partial.n_entries == 0) {
-            continue;
-        }
-        if (summing->own.sums == NULL) {
-            summing->own.n_sums = added->partial.n_params;
-            summing->own.sums = calloc(summing->own.n_sums + 1, sizeof(*summing->own.sums));
-            if (summing->own.sums == NULL) {
-                return fed_err_set(err, FED_E_NOMEM, "a sum of %llu parameters",
-                                   (unsigned long long)summing->own.n_sums);
-            }
-        }
-        assert(added->partial.n_params == summing->own.n_sums);
-        rc = fed_partial_add(added->path, &added->partial, summing->own.sums, err);
-        if (rc < 0) {
-            /* Nobody knows how much of it has been added: begin again with all. */
-            free(summing->own.sums);
-            summing->own.sums = NULL;
-            for (size_t k = 0; k < summing->own.n_added; k++) {
-                summing->own.added[k].is_added = false;
-            }
-            return rc;
-        }
-        added->is_added = true;
-    }
-    return 0;
-}
 
 static int add(struct summing_task *task, struct fed_err *err)
 {
@@ -222,7 +195,47 @@ static int add(struct summing_task *task, struct fed_err *err)
         task->partial = (struct fed_partial){0};
         task->path[0] = '\0';
     }
-    return add_all(summing, err);
+    return 0;
+}
+
+static void close_sums(struct summing *summing)
+{
+    for (size_t i = 0; i < summing->own.n_added; i++) {
+        fed_map_close(&summing->own.added[i].map);
+    }
+}
+
+/* Map the sums of all partials: to be added block by block. */
+static int open_sums(struct summing *summing, uint64_t n_elements, struct fed_err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < summing->own.n_added && rc == 0; i++) {
+        struct summing_added *added = &summing->own.added[i];
+        if (added->partial.n_entries > 0 && added->partial.n_params != n_elements) {
+            rc = fed_err_set(err, FED_E_INTERNAL, "a sum has %llu parameters, the base %llu",
+                             (unsigned long long)added->partial.n_params,
+                             (unsigned long long)n_elements);
+        } else {
+            rc = fed_partial_map(added->path, &added->partial, &added->map, &added->sums, err);
+        }
+    }
+    if (rc < 0) {
+        close_sums(summing);
+    }
+    return rc;
+}
+
+/* The sums of `n` parameters from the first on. */
+static void add_sums(const struct summing *summing, uint64_t first, size_t n, int64_t *ret_sums)
+{
+    memset(ret_sums, 0, n * sizeof(*ret_sums));
+    for (size_t i = 0; i < summing->own.n_added; i++) {
+        const struct summing_added *added = &summing->own.added[i];
+        if (added->partial.n_entries > 0) {
+            fed_partial_add_bytes(ret_sums, added->sums + 8 * first, n);
+        }
+    }
 }
 
 /* -- the new model ------------------------------------------------------------------------------
@@ -231,7 +244,7 @@ static int add(struct summing_task *task, struct fed_err *err)
 struct making {
     const struct summing_task *task;
     struct fed_npz_writer *writer;
-    const int64_t *sums; /* of this tensor */
+    uint64_t first; /* parameter of this tensor */
     int32_t scale_bits;
     double magnitude;
     double *held; /* (n_elements,) of a Fortran-order tensor; else NULL */
@@ -241,10 +254,12 @@ static int
 make_values(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
 {
     struct making *making = arg;
+    int64_t sums[FED_NPZ_BLOCK];
     double block[FED_NPZ_BLOCK];
 
     assert(n <= FED_NPZ_BLOCK);
-    fed_exact_finish(block, making->sums + index, values, n, (double)making->task->sum_examples,
+    add_sums(making->task->summing, making->first + index, n, sums);
+    fed_exact_finish(block, sums, values, n, (double)making->task->sum_examples,
                      making->scale_bits);
     (void)raise_magnitude(&making->magnitude, index, block, n, err);
     if (making->held != NULL) {
@@ -278,7 +293,7 @@ static int make_tensor(struct making *making, struct fed_npz *npz, size_t i, str
 
     to.is_big_endian = false;
     to.is_fortran = false;
-    making->sums = making->task->summing->own.sums + from->offset;
+    making->first = from->offset;
     making->scale_bits = making->task->scale_bits[i];
     making->magnitude = 0;
     making->held = NULL;
@@ -304,10 +319,9 @@ static int write_model(struct summing_task *task, struct fed_npz *npz, int fd, s
     struct making making = {.task = task};
     int rc;
 
-    if (task->summing->own.n_sums != layout->n_elements || task->n_tensors != layout->n_tensors) {
-        return fed_err_set(err, FED_E_INTERNAL, "the sum has %llu parameters, the base %llu",
-                           (unsigned long long)task->summing->own.n_sums,
-                           (unsigned long long)layout->n_elements);
+    if (task->n_tensors != layout->n_tensors) {
+        return fed_err_set(err, FED_E_INTERNAL, "%zu scales, the base has %zu tensors",
+                           task->n_tensors, layout->n_tensors);
     }
     task->base.n_elements = layout->n_elements;
     task->base.n_tensors = layout->n_tensors;
@@ -339,30 +353,30 @@ static int make_model(struct summing_task *task, const char *path, struct fed_er
     if (fd < 0) {
         return fed_file_error(err, "create", path);
     }
-    rc = write_model(task, npz, fd, err);
+    rc = open_sums(task->summing, fed_npz_get_layout(npz)->n_elements, err);
+    rc = rc < 0 ? rc : write_model(task, npz, fd, err);
+    close_sums(task->summing);
+    fed_file_sync_early(fd); /* the disk works while we hash */
     (void)close(fd);
-    return rc < 0 ? rc : fed_sha256_file(path, task->base.sha256, &task->base.size_bytes, err);
+    return rc < 0 ? rc : map_model(task, path, err);
 }
 
 static int finish(struct summing_task *task, struct fed_err *err)
 {
     const uint64_t begun_ms = fed_clock_mono_ms();
     char path[FED_PATH_SIZE];
-    int rc = add_all(task->summing, err);
+    int rc;
 
     federation_base_deinit(&task->base);
     fed_model_id(task->round_id, task->model_id, ROWS_STRATEGY, task->entries, task->n_entries,
                  task->base.model_id);
-    rc = rc < 0 ? rc : format_model(task->summing, task->base.model_id, path, err);
+    rc = format_model(task->summing, task->base.model_id, path, err);
     rc = rc < 0 ? rc : make_model(task, path, err);
     task->finish_ms = fed_clock_mono_ms() - begun_ms;
     if (rc == 0) {
         keep(task->summing, task->base.model_id);
-        rc = blob_put_file(task->summing->blobs, task->base.model_id, path, task->base.sha256, err);
+        rc = blob_put_made(task->summing->blobs, task->base.model_id, path, task->base.sha256, err);
         task->commit_ms = fed_clock_mono_ms() - begun_ms - task->finish_ms;
-    }
-    if (rc == 0 && task->slab == NULL) {
-        rc = model_file_map(path, &task->slab, err);
     }
     if (rc == 0) {
         FED_FAULT_POINT("reducer.blob_written");

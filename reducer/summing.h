@@ -1,10 +1,10 @@
-/* The round's sum: base models are read, partial sums added, the new model made and stored.
+/* The round's sum: base models are read, partial sums taken, the new model made and stored.
  *
- *   load(model) … reset, add(partial) …, finish: base + sum / examples → NPZ file → blob
+ *   load(model) … reset, add(partial) …, finish: base + sums / examples → NPZ file → blob
  *
- * All of it happens on one line of errands, in the order it was asked for. The sum is 8 bytes a
- * parameter; models are read and written in blocks. The partials' files stay until the next reset:
- * after a failed addition the sum is made again from all of them.
+ * All of it happens on one line of errands, in the order it was asked for. Models and partials are
+ * read and written in blocks: the whole sum is never in memory. The partials' files stay until the
+ * next reset, so that a finish that has failed can be repeated.
  *
  * Loop only; `struct summing`'s second part belongs to the running errand.
  */
@@ -27,7 +27,8 @@
 struct summing_added {
     char path[FED_PATH_SIZE];
     struct fed_partial partial;
-    bool is_added;
+    struct fed_map map;  /* while a model is made */
+    const uint8_t *sums; /* in it */
 };
 
 struct summing {
@@ -36,8 +37,6 @@ struct summing {
     char folder[FED_PATH_SIZE];    /* for files of the moment */
     atomic_uint_fast64_t n_rounds; /* resets asked for: older additions are given up */
     struct {                       /* the running errand's */
-        int64_t *sums;             /* (n_sums,) owned; NULL: all zero */
-        uint64_t n_sums;
         struct summing_added *added; /* (n_added,) owned */
         size_t n_added;
         char models[SUMMING_FILES_MAX][FED_ID_SIZE]; /* whose files are there; newest first */

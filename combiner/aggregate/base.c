@@ -8,12 +8,8 @@
 
 #include "common/base/num.h"
 
-/* Take the layout and say where each tensor begins; returns the file's size. */
-static int
-plan_raw(const struct fed_layout *layout, struct base *base, size_t *ret_size, struct fed_err *err)
+static int copy_layout(const struct fed_layout *layout, struct base *base, struct fed_err *err)
 {
-    size_t size = 0;
-
     base->layout = (struct fed_layout){
         .tensors = calloc(layout->n_tensors + 1, sizeof(*layout->tensors)),
         .n_tensors = layout->n_tensors,
@@ -24,11 +20,21 @@ plan_raw(const struct fed_layout *layout, struct base *base, size_t *ret_size, s
         return fed_err_set(err, FED_E_NOMEM, "base");
     }
     for (size_t i = 0; i < layout->n_tensors; i++) {
-        struct fed_tensor *tensor = &base->layout.tensors[i];
+        base->layout.tensors[i] = layout->tensors[i];
+        base->layout.tensors[i].is_big_endian = false;
+        base->layout.tensors[i].is_fortran = false;
+    }
+    return 0;
+}
+
+/* Say where each tensor begins in the raw file; returns the file's size. */
+static int plan_raw(struct base *base, size_t *ret_size, struct fed_err *err)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i < base->layout.n_tensors; i++) {
+        const struct fed_tensor *tensor = &base->layout.tensors[i];
         size_t bytes = 0;
-        *tensor = layout->tensors[i];
-        tensor->is_big_endian = false;
-        tensor->is_fortran = false;
         base->offsets[i] = size;
         if (!fed_size_mul((size_t)tensor->n_elements, fed_dtype_size(tensor->dtype), &bytes) ||
             !fed_size_add(size, bytes, &size)) {
@@ -62,6 +68,38 @@ static int decode(struct fed_npz *npz, const struct base *base, void *bytes, str
     for (size_t i = 0; i < base->layout.n_tensors && rc == 0; i++) {
         struct target target = {(uint8_t *)bytes + base->offsets[i], base->layout.tensors[i].dtype};
         rc = fed_npz_read(npz, i, take_values, &target, err);
+    }
+    return rc;
+}
+
+static int
+skip_values(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
+{
+    (void)arg;
+    (void)index;
+    (void)values;
+    (void)n;
+    (void)err;
+    return 0; /* fed_npz_read() has looked at them */
+}
+
+/* The model's own file, when its values can be used where they stand. */
+static bool find_plain(const struct fed_npz *npz, struct base *base)
+{
+    bool is_plain = true;
+
+    for (size_t i = 0; i < base->layout.n_tensors && is_plain; i++) {
+        is_plain = fed_npz_is_plain(npz, i, &base->offsets[i]);
+    }
+    return is_plain;
+}
+
+static int check_values(struct fed_npz *npz, const struct base *base, struct fed_err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < base->layout.n_tensors && rc == 0; i++) {
+        rc = fed_npz_read(npz, i, skip_values, NULL, err);
     }
     return rc;
 }
@@ -106,9 +144,15 @@ int base_open(const char *path,
     size_t size = 0;
     int rc = fed_npz_open(path, limits, &npz, err);
 
-    rc = rc != 0 ? rc : plan_raw(fed_npz_get_layout(npz), &base, &size, err);
-    rc = rc != 0 ? rc : write_raw(raw_path, size, npz, &base, err);
-    rc = rc != 0 ? rc : fed_map_open(raw_path, &base.raw, err);
+    rc = rc != 0 ? rc : copy_layout(fed_npz_get_layout(npz), &base, err);
+    if (rc == 0 && find_plain(npz, &base)) {
+        rc = check_values(npz, &base, err);
+        rc = rc != 0 ? rc : fed_map_open(path, &base.map, err);
+    } else if (rc == 0) {
+        rc = plan_raw(&base, &size, err);
+        rc = rc != 0 ? rc : write_raw(raw_path, size, npz, &base, err);
+        rc = rc != 0 ? rc : fed_map_open(raw_path, &base.map, err);
+    }
     if (rc != 0) {
         base_close(&base);
         return rc;
@@ -119,7 +163,7 @@ int base_open(const char *path,
 
 void base_close(struct base *base)
 {
-    fed_map_close(&base->raw);
+    fed_map_close(&base->map);
     fed_layout_deinit(&base->layout);
     free(base->offsets);
     *base = (struct base){0};
@@ -129,7 +173,7 @@ void base_read(const struct base *base, size_t tensor, uint64_t index, size_t n,
 {
     const struct fed_tensor *shape = &base->layout.tensors[tensor];
     const uint8_t *bytes =
-        base->raw.data + base->offsets[tensor] + index * fed_dtype_size(shape->dtype);
+        base->map.data + base->offsets[tensor] + index * fed_dtype_size(shape->dtype);
     bool is_exact;
 
     assert(index <= shape->n_elements && n <= shape->n_elements - index);

@@ -1,7 +1,9 @@
-/* The base model of a round, decoded once: its values by tensor and element, mapped from a file.
+/* The base model of a round, checked once: its values by tensor and element, mapped from a file.
  *
- * The raw file holds the values in the model's own dtypes, little-endian, C order, tensor after
- * tensor; it is made anew each time (a former process may have left half of one).
+ * A model that the reducer has made holds its values as they are wanted: its own file is mapped. Of
+ * any other (compressed, big-endian, Fortran order) a raw file is made: the values in the model's
+ * own dtypes, little-endian, C order, tensor after tensor; anew each time (a former process may have
+ * left half of one).
  *
  * Thread safety: read-only once open. base_open() blocks: worker only.
  */
@@ -18,18 +20,18 @@
 
 struct base {
     struct fed_layout layout; /* plain: little-endian, C order */
-    uint64_t *offsets;        /* (n_tensors,) bytes in the raw file, owned */
-    struct fed_map raw;
+    uint64_t *offsets;        /* (n_tensors,) bytes in the mapped file, owned */
+    struct fed_map map;
 };
 
-/* Decode the model file at `path` into `raw_path` and map it.
+/* Check every value of the model file at `path` and map it, or what is decoded of it to `raw_path`.
  * Returns 0, an enum fed_model_fault, or < 0: FED_E_IO, FED_E_NOT_FOUND, FED_E_NOMEM. */
 FED_NODISCARD int base_open(const char *path,
                             const char *raw_path,
                             const struct fed_npz_limits *limits,
                             struct base *ret_base,
                             struct fed_err *err);
-void base_close(struct base *base); /* the raw file stays: the owner removes it */
+void base_close(struct base *base); /* the files stay: the owner removes them */
 
 /* The `n` values from element `index` (C order) of a tensor on; n <= FED_NPZ_BLOCK. */
 void base_read(const struct base *base,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/model/exact.h"
+#include "common/model/values.h"
 
 enum fed_refusal checking_refusal(enum fed_model_fault fault)
 {
@@ -42,18 +43,17 @@ static int
 measure_values(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
 {
     struct measure *measure = arg;
-    struct checking_distance most = *measure->distance;
     double base[FED_NPZ_BLOCK];
+    double most;
 
     (void)err;
     base_read(measure->base, measure->tensor, index, n, base);
-    for (size_t i = 0; i < n; i++) {
-        const double value = fabs(values[i] - base[i]);
-        if (value > most.value) {
-            most = (struct checking_distance){value, index + i};
+    most = fed_values_distance(values, base, n);
+    for (size_t i = 0; i < n && most > measure->distance->value; i++) {
+        if (fabs(values[i] - base[i]) >= most) {
+            *measure->distance = (struct checking_distance){most, index + i};
         }
     }
-    *measure->distance = most;
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/pages.h"
 #include "common/model/exact.h"
 
 struct summing {
@@ -41,7 +42,8 @@ struct summing *summing_free(struct summing *summing)
 {
     if (summing != NULL) {
         free(summing->scale_bits);
-        free(summing->sums);
+        (void)fed_pages_free(summing->sums, (size_t)summing->base->layout.n_elements + 1,
+                             sizeof(int64_t));
         free(summing);
     }
     return NULL;
@@ -127,7 +129,8 @@ static void take_off(struct fold *fold, struct fed_npz *npz)
 static int make_sums(struct summing *summing, struct fed_err *err)
 {
     if (summing->sums == NULL) {
-        summing->sums = calloc((size_t)summing->base->layout.n_elements + 1, sizeof(int64_t));
+        summing->sums =
+            fed_pages_new((size_t)summing->base->layout.n_elements + 1, sizeof(int64_t));
     }
     return summing->sums != NULL
                ? 0
@@ -219,7 +222,8 @@ int summing_write(const struct summing *summing,
     for (size_t i = 0; i < what->n_entries; i++) {
         partial.sum_examples += what->entries[i].examples;
     }
-    rc = fed_partial_write(what->path, &partial, summing == NULL ? NULL : summing->sums, err);
+    rc = fed_partial_write_with(what->path, &partial, summing == NULL ? NULL : summing->sums,
+                                what->hook, err);
     if (rc == 0) {
         memcpy(ret_sha256, partial.sha256, FED_SHA256_SIZE);
     }

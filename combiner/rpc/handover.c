@@ -29,6 +29,7 @@ struct handover {
     struct fed_rpc_call *call;
     size_t offset;
     unsigned n_ahead;
+    bool is_held; /* the trailer is */
     bool is_all_given;
     enum fed_verdict verdict; /* 0: not answered */
     bool is_busy;
@@ -71,11 +72,12 @@ static void try_later(struct handover *handover)
 static void send_chunks(struct handover *handover)
 {
     const size_t size = fed_slab_view(handover->slab).size;
+    const size_t end = handover->is_held ? size - FED_SHA256_SIZE : size;
     bool ok = true;
 
-    while (ok && handover->n_ahead < AHEAD && handover->offset < size) {
+    while (ok && handover->n_ahead < AHEAD && handover->offset < end) {
         Confed__V1__PartialChunk chunk = CONFED__V1__PARTIAL_CHUNK__INIT;
-        const size_t left = size - handover->offset;
+        const size_t left = end - handover->offset;
         const size_t n = left < FED_RPC_CHUNK_SIZE ? left : FED_RPC_CHUNK_SIZE;
         if (handover->offset == 0) {
             chunk.round_id = handover->round_id;
@@ -240,6 +242,34 @@ static void go_on(struct handover *handover)
     }
 }
 
+bool handover_release(struct handover *handover)
+{
+    const bool was_held = handover->is_held;
+
+    handover->is_held = false;
+    if (was_held && handover->call != NULL) {
+        send_chunks(handover);
+    }
+    return was_held;
+}
+
+/* Its map becomes the slab. */
+static int take_map(struct handover *handover, const struct fed_map *from, struct fed_err *err)
+{
+    struct fed_map *map = calloc(1, sizeof(*map));
+
+    if (map != NULL) {
+        *map = *from;
+        handover->slab = fed_slab_new(map->data, map->size, release_map, map);
+    }
+    if (handover->slab == NULL) {
+        free(map);
+        return fed_err_set(err, FED_E_NOMEM, "partial sum");
+    }
+    handover->is_held = true;
+    return 0;
+}
+
 int handover_start(const struct handover_config *config,
                    handover_done_fn done,
                    void *arg,
@@ -258,12 +288,18 @@ int handover_start(const struct handover_config *config,
     fed_id_copy(handover->combiner_id, config->combiner_id);
     memcpy(handover->round_id, config->round_id, strlen(config->round_id) + 1);
     fed_timer_init(&handover->timer, on_timer, handover);
-    rc = fed_path_format(handover->path, err, "%s", config->path);
+    rc = config->path == NULL ? take_map(handover, config->map, err)
+                              : fed_path_format(handover->path, err, "%s", config->path);
     if (rc < 0) {
         free(handover);
         return rc;
     }
-    open_file(handover);
+    if (config->path == NULL) {
+        handover->attempt = 1;
+        fed_timer_start(config->loop, &handover->timer, fed_loop_now_ms(config->loop));
+    } else {
+        open_file(handover);
+    }
     *ret_handover = handover;
     return 0;
 }

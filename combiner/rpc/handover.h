@@ -1,10 +1,14 @@
 /* One partial sum to the reducer: PutPartial, again and again until it is answered.
  *
+ * It may begin before the sum is sealed: all but the trailer is sent, without which the reducer
+ * takes nothing, and that follows at handover_release().
+ *
  * Thread safety: none. Loop thread; opening the file is a worker's.
  */
 #ifndef COMBINER_RPC_HANDOVER_H
 #define COMBINER_RPC_HANDOVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/err.h"
@@ -18,7 +22,8 @@ struct handover_config {
     struct fed_loop *loop;
     struct fed_workers *workers;
     struct fed_rpc_channel *channel;
-    const char *path;
+    const char *path;    /* NULL: `map` is it, to be released */
+    struct fed_map *map; /* taken over where handover_start() does not fail */
     const char *combiner_id;
     const char *round_id;
     uint64_t plan_seq;
@@ -38,6 +43,9 @@ FED_NODISCARD int handover_start(const struct handover_config *config,
                                  void *arg,
                                  struct handover **ret_handover,
                                  struct fed_err *err);
+
+/* The mapped file is sealed: the trailer may go. False: it was not held back. */
+bool handover_release(struct handover *handover);
 
 /* Not wanted any more: no done(); it frees itself when its call and its worker have ended, and
  * calls gone(arg) then. Once. */

@@ -255,7 +255,7 @@ int fed_map_open(const char *path, struct fed_map *ret_map, struct fed_err *err)
         *ret_map = (struct fed_map){0};
         return 0;
     }
-    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (data == MAP_FAILED) {
         return fed_file_error(err, "map", path);
     }

@@ -13,10 +13,11 @@
 #include "common/model/checksum.h"
 #include "common/model/layout.h"
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "sums are written as they are in memory");
+
 #define MAGIC       "CONFEDP1"
 #define PREFIX_SIZE 16U
 #define HEADER_MAX  ((size_t)64 * 1024 * 1024)
-#define BLOCK       ((size_t)8192) /* sums read or written at once */
 #define ENTRY_MIN   14U            /* bytes of the shortest entry */
 
 void fed_partial_deinit(struct fed_partial *partial)
@@ -69,41 +70,74 @@ encode_header(struct fed_buf *buf, const struct fed_partial *partial, struct fed
     return rc;
 }
 
-static int put(int fd, struct fed_sha256 *hash, const void *data, size_t size, struct fed_err *err)
+/* A partial sum being written. */
+struct writing {
+    int fd;
+    uint8_t prefix[PREFIX_SIZE];
+    struct fed_buf header;
+    struct fed_view sums;
+};
+
+/* All but the trailer, in a file that has its size. */
+static int write_body(const struct writing *writing, struct fed_err *err)
 {
-    fed_sha256_add(hash, data, size);
-    return fed_file_write(fd, data, size, err);
+    const size_t size = PREFIX_SIZE + writing->header.size + writing->sums.size + FED_SHA256_SIZE;
+    int rc = 0;
+
+    if (ftruncate(writing->fd, (off_t)size) != 0) {
+        return fed_file_error(err, "write", "partial sum");
+    }
+    rc = fed_file_write(writing->fd, writing->prefix, PREFIX_SIZE, err);
+    rc = rc < 0 ? rc : fed_file_write(writing->fd, writing->header.data, writing->header.size, err);
+    return rc < 0 ? rc
+                  : fed_file_write(writing->fd, writing->sums.data, writing->sums.size, err);
 }
 
-static int write_all(int fd,
-                     struct fed_sha256 *hash,
-                     struct fed_partial *partial,
-                     const int64_t *sums,
-                     struct fed_err *err)
+static int
+write_trailer(const struct writing *writing, struct fed_partial *partial, struct fed_err *err)
 {
-    const uint64_t n = partial->n_entries == 0 ? 0 : partial->n_params;
-    uint8_t bytes[BLOCK * 8];
-    struct fed_buf buf;
+    struct fed_sha256 *hash = NULL;
+    int rc = fed_sha256_new(&hash, err);
+
+    if (rc == 0) {
+        fed_sha256_add(hash, writing->prefix, PREFIX_SIZE);
+        fed_sha256_add(hash, writing->header.data, writing->header.size);
+        fed_sha256_add(hash, writing->sums.data, writing->sums.size);
+        fed_sha256_finish(hash, partial->sha256);
+        rc = fed_file_write(writing->fd, partial->sha256, FED_SHA256_SIZE, err);
+    }
+    (void)fed_sha256_free(hash);
+    return rc;
+}
+
+static int write_file(const char *file,
+                      struct fed_partial *partial,
+                      const int64_t *sums,
+                      const struct fed_partial_hook *hook,
+                      struct fed_err *err)
+{
+    const size_t n = partial->n_entries == 0 ? 0 : (size_t)partial->n_params;
+    struct writing writing = {.sums = fed_view_of(sums, n * sizeof(*sums))};
     int rc;
 
-    fed_buf_init(&buf, HEADER_MAX);
-    rc = encode_header(&buf, partial, err);
-    memcpy(bytes, MAGIC, 8); /* NOLINT(bugprone-not-null-terminated-result): no text */
-    fed_store_le64(bytes + 8, buf.size);
-    rc = rc < 0 ? rc : put(fd, hash, bytes, PREFIX_SIZE, err);
-    rc = rc < 0 ? rc : put(fd, hash, buf.data, buf.size, err);
-    fed_buf_deinit(&buf);
-    for (uint64_t i = 0; i < n && rc == 0; i += BLOCK) {
-        const size_t part = n - i < BLOCK ? (size_t)(n - i) : BLOCK;
-        for (size_t k = 0; k < part; k++) {
-            fed_store_le64(bytes + 8 * k, (uint64_t)sums[i + k]);
-        }
-        rc = put(fd, hash, bytes, part * 8, err);
+    fed_buf_init(&writing.header, HEADER_MAX);
+    rc = encode_header(&writing.header, partial, err);
+    memcpy(writing.prefix, MAGIC, 8); /* NOLINT(bugprone-not-null-terminated-result): no text */
+    fed_store_le64(writing.prefix + 8, writing.header.size);
+    (void)unlink(file); /* never written over: somebody may have it mapped */
+    writing.fd = rc < 0 ? -1 : open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (rc == 0 && writing.fd < 0) {
+        rc = fed_file_error(err, "create", file);
     }
-    if (rc == 0) {
-        fed_sha256_finish(hash, partial->sha256);
-        rc = fed_file_write(fd, partial->sha256, FED_SHA256_SIZE, err);
+    rc = rc < 0 ? rc : write_body(&writing, err);
+    if (rc == 0 && hook != NULL) {
+        hook->body(hook->arg, file);
     }
+    rc = rc < 0 ? rc : write_trailer(&writing, partial, err);
+    if (writing.fd >= 0) {
+        (void)close(writing.fd);
+    }
+    fed_buf_deinit(&writing.header);
     return rc;
 }
 
@@ -112,23 +146,22 @@ int fed_partial_write(const char *path,
                       const int64_t *sums,
                       struct fed_err *err)
 {
+    return fed_partial_write_with(path, partial, sums, NULL, err);
+}
+
+int fed_partial_write_with(const char *path,
+                           struct fed_partial *partial,
+                           const int64_t *sums,
+                           const struct fed_partial_hook *hook,
+                           struct fed_err *err)
+{
     char temporary[FED_PATH_SIZE];
-    struct fed_sha256 *hash = NULL;
-    int fd;
     int rc = fed_path_format(temporary, err, "%s.tmp", path);
 
-    rc = rc < 0 ? rc : fed_sha256_new(&hash, err);
     if (rc < 0) {
         return rc;
     }
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    if (fd < 0) {
-        rc = fed_file_error(err, "create", temporary);
-    } else {
-        rc = write_all(fd, hash, partial, sums, err);
-        (void)close(fd);
-    }
-    (void)fed_sha256_free(hash);
+    rc = write_file(temporary, partial, sums, hook, err);
     if (rc == 0 && rename(temporary, path) != 0) {
         rc = fed_file_error(err, "rename to", path);
     }
@@ -260,6 +293,14 @@ static int load_header(const struct fed_map *map, struct fed_partial *partial, s
 
 int fed_partial_open(const char *path, struct fed_partial *ret_partial, struct fed_err *err)
 {
+    return fed_partial_open_hashed(path, NULL, ret_partial, err);
+}
+
+int fed_partial_open_hashed(const char *path,
+                            const uint8_t *sha256,
+                            struct fed_partial *ret_partial,
+                            struct fed_err *err)
+{
     struct fed_partial partial = {0};
     struct fed_map map = {0};
     int rc = fed_map_open(path, &map, err);
@@ -269,7 +310,11 @@ int fed_partial_open(const char *path, struct fed_partial *ret_partial, struct f
     }
     rc = load_header(&map, &partial, err);
     if (rc == 0) {
-        fed_sha256_once(map.data, map.size - FED_SHA256_SIZE, partial.sha256);
+        if (sha256 != NULL) {
+            memcpy(partial.sha256, sha256, FED_SHA256_SIZE);
+        } else {
+            fed_sha256_once(map.data, map.size - FED_SHA256_SIZE, partial.sha256);
+        }
         if (memcmp(partial.sha256, map.data + map.size - FED_SHA256_SIZE, FED_SHA256_SIZE) != 0) {
             rc = fed_err_set(err, FED_E_CORRUPT, "the partial sum's SHA-256 is wrong");
         }
@@ -283,14 +328,14 @@ int fed_partial_open(const char *path, struct fed_partial *ret_partial, struct f
     return 0;
 }
 
-int fed_partial_add(const char *path,
+int fed_partial_map(const char *path,
                     const struct fed_partial *partial,
-                    int64_t *sums,
+                    struct fed_map *ret_map,
+                    const uint8_t **ret_sums,
                     struct fed_err *err)
 {
     const uint64_t n = partial->n_entries == 0 ? 0 : partial->n_params;
     struct fed_map map = {0};
-    const uint8_t *body;
     int rc = fed_map_open(path, &map, err);
 
     if (rc < 0) {
@@ -300,13 +345,34 @@ int fed_partial_add(const char *path,
         fed_map_close(&map);
         return fed_err_set(err, FED_E_CORRUPT, "%s has changed", path);
     }
-    body = map.data + map.size - FED_SHA256_SIZE - n * 8;
-    for (uint64_t i = 0; i < n; i++) {
-        /* Without overflow for honest sums; with any others it must still be defined. */
-        sums[i] = (int64_t)((uint64_t)sums[i] + fed_load_le64(body + 8 * i));
+    *ret_map = map;
+    *ret_sums = map.data + map.size - FED_SHA256_SIZE - n * 8;
+    return 0;
+}
+
+void fed_partial_add_bytes(int64_t *sums, const uint8_t *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t value;
+        memcpy(&value, bytes + 8 * i, sizeof(value));
+        sums[i] = (int64_t)((uint64_t)sums[i] + value);
+    }
+}
+
+int fed_partial_add(const char *path,
+                    const struct fed_partial *partial,
+                    int64_t *sums,
+                    struct fed_err *err)
+{
+    const uint8_t *bytes = NULL;
+    struct fed_map map = {0};
+    const int rc = fed_partial_map(path, partial, &map, &bytes, err);
+
+    if (rc == 0) {
+        fed_partial_add_bytes(sums, bytes, partial->n_entries == 0 ? 0 : (size_t)partial->n_params);
     }
     fed_map_close(&map);
-    return 0;
+    return rc;
 }
 
 void fed_model_id(const char *round_id,

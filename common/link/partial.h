@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/file.h"
 #include "common/link/link.h"
 
 struct fed_partial {
@@ -39,17 +40,47 @@ FED_NODISCARD int fed_partial_write(const char *path,
                                     const int64_t *sums,
                                     struct fed_err *err);
 
+/* The same; `body(arg, file)` is called when all of `file` is there but its trailer, which takes as
+ * long again: the size is the whole one already, and `file` becomes `path` later. */
+struct fed_partial_hook {
+    void (*body)(void *arg, const char *file);
+    void *arg;
+};
+FED_NODISCARD int fed_partial_write_with(const char *path,
+                                         struct fed_partial *partial,
+                                         const int64_t *sums,
+                                         const struct fed_partial_hook *hook,
+                                         struct fed_err *err);
+
 /* Read the header and verify the hash of the whole file and that the parts agree: sizes, order and
  * uniqueness of entries, the sum of examples. Fails with FED_E_CORRUPT, FED_E_IO, FED_E_NOMEM.
  * The caller deinits *ret_partial. */
 FED_NODISCARD int
 fed_partial_open(const char *path, struct fed_partial *ret_partial, struct fed_err *err);
 
+/* The same where the hash of all but the trailer is known from writing the file; NULL: it is not. */
+FED_NODISCARD int fed_partial_open_hashed(const char *path,
+                                          const uint8_t *sha256,
+                                          struct fed_partial *ret_partial,
+                                          struct fed_err *err);
+
 /* sums[i] += the file's. The file must have passed fed_partial_open(). */
 FED_NODISCARD int fed_partial_add(const char *path,
                                   const struct fed_partial *partial,
                                   int64_t *sums,
                                   struct fed_err *err);
+
+/* Map the file's sums, which must have passed fed_partial_open(): sum i is in the 8 bytes at
+ * *ret_sums + 8 * i, little-endian. None (0 bytes are mapped) without entries. The caller closes the
+ * map. Fails with FED_E_CORRUPT (the file has changed), FED_E_IO, FED_E_NOT_FOUND. */
+FED_NODISCARD int fed_partial_map(const char *path,
+                                  const struct fed_partial *partial,
+                                  struct fed_map *ret_map,
+                                  const uint8_t **ret_sums,
+                                  struct fed_err *err);
+
+/* sums[i] += that of the bytes. Defined also where it overflows, which no honest sum does. */
+void fed_partial_add_bytes(int64_t *sums, const uint8_t *bytes, size_t n);
 
 /* The id of the model these entries (sorted by client_id) give: same contents, same id. */
 void fed_model_id(const char *round_id,

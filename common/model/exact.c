@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/model/vectors.h"
+
 /* Adding 1.5 * 2^52 leaves a double of |s| <= 2^51 rounded to an integer, half to even, in the low
  * bits: rint() and the conversion in one addition that every compiler can put in vectors. */
 #define ROUNDER 0x1.8p52
@@ -45,7 +47,7 @@ size_t fed_exact_check(const double *x,
     return n;
 }
 
-void fed_exact_add(int64_t *sum,
+FED_VECTORS void fed_exact_add(int64_t *sum,
                    const double *x,
                    const double *b,
                    size_t n,
@@ -59,7 +61,7 @@ void fed_exact_add(int64_t *sum,
     }
 }
 
-void fed_exact_subtract(int64_t *sum,
+FED_VECTORS void fed_exact_subtract(int64_t *sum,
                         const double *x,
                         const double *b,
                         size_t n,
@@ -73,7 +75,7 @@ void fed_exact_subtract(int64_t *sum,
     }
 }
 
-void fed_exact_finish(double *ret_values,
+FED_VECTORS void fed_exact_finish(double *ret_values,
                       const int64_t *sum,
                       const double *b,
                       size_t n,

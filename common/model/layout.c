@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/num.h"
+#include "common/model/vectors.h"
 
 #define EXACT_MAX (1LL << 53) /* integers up to here are doubles */
 
@@ -158,6 +159,25 @@ static double bits_to_double(enum fed_dtype dtype, uint64_t bits, bool *ok)
     return (double)bits;
 }
 
+/* Nearly all there is is float32, little-endian: kept simple for the compiler. */
+
+FED_VECTORS static void decode_singles(const uint8_t *bytes, size_t n, double *ret_values)
+{
+    for (size_t i = 0; i < n; i++) {
+        float value;
+        memcpy(&value, bytes + 4 * i, sizeof(value));
+        ret_values[i] = (double)value;
+    }
+}
+
+FED_VECTORS static void encode_singles(const double *values, size_t n, uint8_t *ret_bytes)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float value = (float)values[i];
+        memcpy(ret_bytes + 4 * i, &value, sizeof(value));
+    }
+}
+
 bool fed_dtype_decode(const struct fed_tensor *tensor,
                       const void *bytes,
                       size_t n,
@@ -168,11 +188,7 @@ bool fed_dtype_decode(const struct fed_tensor *tensor,
     bool ok = true;
 
     if (tensor->dtype == FED_DTYPE_F4 && !tensor->is_big_endian) {
-        for (size_t i = 0; i < n; i++) { /* nearly all there is: kept simple for the compiler */
-            float value;
-            memcpy(&value, p + 4 * i, sizeof(value));
-            ret_values[i] = (double)value;
-        }
+        decode_singles(p, n, ret_values);
         return true;
     }
     for (size_t i = 0; i < n; i++) {
@@ -211,6 +227,10 @@ void fed_dtype_encode(enum fed_dtype dtype, const double *values, size_t n, void
     const size_t size = fed_dtype_size(dtype);
     uint8_t *p = ret_bytes;
 
+    if (dtype == FED_DTYPE_F4) {
+        encode_singles(values, n, p);
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
         const uint64_t bits = double_to_bits(dtype, values[i]);
         for (size_t k = 0; k < size; k++) {

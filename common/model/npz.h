@@ -19,7 +19,7 @@
 #include "common/base/err.h"
 #include "common/model/layout.h"
 
-#define FED_NPZ_BLOCK 4096U /* most values given to a callback at once */
+#define FED_NPZ_BLOCK 1024U /* most values given to a callback at once: what the L1 cache holds */
 
 /* Outcomes: what is wrong with a file. The text of *err names the member and what was expected. */
 enum fed_model_fault {
@@ -51,6 +51,10 @@ struct fed_npz *fed_npz_free(struct fed_npz *npz); /* accepts NULL */
 FED_DEFINE_CLEANUP(struct fed_npz, fed_npz_free);
 
 const struct fed_layout *fed_npz_get_layout(const struct fed_npz *npz);
+
+/* Are the tensor's values in the file as they are: stored, little-endian, in C order? Then
+ * *ret_offset is where they begin. */
+bool fed_npz_is_plain(const struct fed_npz *npz, size_t tensor, uint64_t *ret_offset);
 
 /* `n` values of the tensor from element `index` (C order) on; borrowed. Returns 0 to go on, a fault
  * or a failure to stop with that. */

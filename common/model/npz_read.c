@@ -20,6 +20,7 @@
 #include "common/model/checksum.h"
 #include "common/model/npy_header.h"
 #include "common/model/npz.h"
+#include "common/model/values.h"
 
 #define END_SIZE      22U    /* end of central directory record */
 #define END_SEARCH    65557U /* with the longest comment */
@@ -317,7 +318,9 @@ struct stream {
     uint32_t crc;
     bool has_inflate;
     z_stream inflate;
-    uint8_t *in; /* (READ_SIZE,) owned, when deflated */
+    uint8_t *in;       /* (READ_SIZE,) owned: deflated bytes, or stored ones read ahead */
+    size_t ahead_at;   /* the next of the latter */
+    size_t ahead_left; /* and how many there are */
 };
 
 static int
@@ -332,15 +335,14 @@ stream_open(struct fed_npz *npz, size_t index, struct stream *stream, struct fed
         .stored_left = member->stored_size,
         .left = member->size,
     };
-    if (member->is_deflated) {
-        stream->in = malloc(READ_SIZE);
-        stream->has_inflate =
-            stream->in != NULL && inflateInit2(&stream->inflate, -MAX_WBITS) == Z_OK;
-        if (!stream->has_inflate) {
-            free(stream->in);
-            stream->in = NULL;
-            return fed_err_set(err, FED_E_NOMEM, "inflate");
-        }
+    stream->in = malloc(READ_SIZE);
+    if (stream->in != NULL && member->is_deflated) {
+        stream->has_inflate = inflateInit2(&stream->inflate, -MAX_WBITS) == Z_OK;
+    }
+    if (stream->has_inflate != member->is_deflated || stream->in == NULL) {
+        free(stream->in);
+        stream->in = NULL;
+        return fed_err_set(err, FED_E_NOMEM, "stream");
     }
     return 0;
 }
@@ -429,6 +431,36 @@ static int stream_read(struct stream *stream, void *data, size_t size, struct fe
     return rc;
 }
 
+/* The same without a copy where the bytes are stored: `size` divides READ_SIZE but for the last.
+ * *ret_data is good until the next call. */
+static int stream_view(struct stream *stream,
+                       uint8_t *room,
+                       size_t size,
+                       const uint8_t **ret_data,
+                       struct fed_err *err)
+{
+    int rc = 0;
+
+    *ret_data = room;
+    if (stream->has_inflate) {
+        return stream_read(stream, room, size, err);
+    }
+    assert(size <= stream->left);
+    if (stream->ahead_left == 0) {
+        stream->ahead_at = 0;
+        stream->ahead_left = stream->left < READ_SIZE ? (size_t)stream->left : READ_SIZE;
+        rc = read_at(stream->npz, stream->offset, stream->in, stream->ahead_left, err);
+        stream->offset += stream->ahead_left;
+    }
+    assert(size <= stream->ahead_left);
+    *ret_data = stream->in + stream->ahead_at;
+    stream->ahead_at += size;
+    stream->ahead_left -= size;
+    stream->left -= size;
+    stream->crc = fed_crc32(stream->crc, *ret_data, rc == 0 ? size : 0);
+    return rc;
+}
+
 /* The local header must tell the same member, and its data end before the directory. */
 static int load_local(struct fed_npz *npz, size_t index, struct fed_err *err)
 {
@@ -513,7 +545,7 @@ static int compare_places(const void *a, const void *b)
 static int check_overlap(const struct fed_npz *npz, struct fed_err *err)
 {
     const size_t n = npz->layout.n_tensors;
-    const struct member **places = calloc(n, sizeof(const struct member *));
+    const struct member **places = calloc(n + 1, sizeof(const struct member *));
     int rc = 0;
 
     if (places == NULL) {
@@ -585,8 +617,21 @@ const struct fed_layout *fed_npz_get_layout(const struct fed_npz *npz)
     return &npz->layout;
 }
 
+bool fed_npz_is_plain(const struct fed_npz *npz, size_t tensor, uint64_t *ret_offset)
+{
+    const struct member *member = &npz->members[tensor];
+    const struct fed_tensor *shape = &npz->layout.tensors[tensor];
+
+    *ret_offset = member->data_offset + member->header_size;
+    return !member->is_deflated && !shape->is_fortran &&
+           (!shape->is_big_endian || fed_dtype_size(shape->dtype) == 1);
+}
+
 static int check_finite(const double *values, size_t n, uint64_t index, struct fed_err *err)
 {
+    if (fed_values_are_finite(values, n)) {
+        return 0;
+    }
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(values[i])) {
             return fault(err, FED_FAULT_NOT_FINITE, "element %llu is %s",
@@ -643,14 +688,15 @@ static int read_values(struct stream *stream,
 {
     const struct sink sink = {fn, arg};
     const size_t size = fed_dtype_size(tensor->dtype);
-    uint8_t bytes[FED_NPZ_BLOCK * sizeof(double)];
+    uint8_t room[FED_NPZ_BLOCK * sizeof(double)];
     double values[FED_NPZ_BLOCK];
+    const uint8_t *bytes = room;
     int rc = 0;
 
     for (uint64_t first = 0; first < tensor->n_elements && rc == 0; first += FED_NPZ_BLOCK) {
         const uint64_t left = tensor->n_elements - first;
         const size_t n = left < FED_NPZ_BLOCK ? (size_t)left : FED_NPZ_BLOCK;
-        rc = stream_read(stream, bytes, n * size, err);
+        rc = stream_view(stream, room, n * size, &bytes, err);
         if (rc == 0 && !fed_dtype_decode(tensor, bytes, n, values)) {
             rc = fault(err, FED_FAULT_OUT_OF_RANGE, "a 64-bit integer is beyond 2^53");
         }

@@ -12,7 +12,8 @@
 #include "common/rpc/rpc_inside.h"
 
 #define SHUTDOWN_WAIT_MAX 200       /* times 10 ms for gRPC's own threads to end */
-#define MMAP_THRESHOLD    (8 << 20) /* bytes: chunks come from the heap, not from fresh pages */
+#define MMAP_THRESHOLD    (8 << 20) /* bytes: chunks come from the heap, not from fresh pages, … */
+#define TRIM_THRESHOLD    (16 << 20) /* … and so much of it is kept for the next ones */
 
 void rpc_op_init(struct rpc_op *op, fed_event_fn fn, void *arg)
 {
@@ -54,6 +55,7 @@ int fed_rpc_new(struct fed_loop *loop, struct fed_rpc **ret_rpc, struct fed_err 
     (void)setenv("GRPC_DNS_RESOLVER", "native", 0);
     (void)setenv("GRPC_VERBOSITY", "NONE", 0);
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+    (void)mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD);
     /* NOLINTEND(concurrency-mt-unsafe) */
     rpc->loop = loop;
     (void)sigfillset(&all);

@@ -130,6 +130,21 @@ int blob_put_file(struct blob_store *store,
     return rc;
 }
 
+int blob_put_made(struct blob_store *store,
+                  const char *key,
+                  const char *path,
+                  const uint8_t sha256[32],
+                  struct fed_err *err)
+{
+    int rc = check_key(key, err);
+
+    if (rc == 0) {
+        rc = store->ops->put_made == NULL ? -FED_E_UNSUPPORTED
+                                          : store->ops->put_made(store, key, path, err);
+    }
+    return rc == -FED_E_UNSUPPORTED ? blob_put_file(store, key, path, sha256, err) : rc;
+}
+
 int blob_read(struct blob_store *store,
               const char *key,
               uint64_t offset,

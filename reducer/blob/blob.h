@@ -46,6 +46,8 @@ struct blob_ops {
                      struct fed_err *err);
     int (*put_commit)(struct blob_writer *writer, const uint8_t sha256[32], struct fed_err *err);
     void (*put_abort)(struct blob_writer *writer);
+    /* NULL, or -FED_E_UNSUPPORTED: the file is copied. */
+    int (*put_made)(struct blob_store *self, const char *key, const char *path, struct fed_err *err);
     int (*read)(struct blob_store *self,
                 const char *key,
                 uint64_t offset,
@@ -126,6 +128,14 @@ void blob_put_abort(struct blob_writer *writer); /* accepts NULL */
 
 /* Copy a whole file in. */
 FED_NODISCARD int blob_put_file(struct blob_store *store,
+                                const char *key,
+                                const char *path,
+                                const uint8_t sha256[32],
+                                struct fed_err *err);
+
+/* The same for a file that the caller has made, hashed, and will never write to again: a back end
+ * may take it under a second name and does not read it. */
+FED_NODISCARD int blob_put_made(struct blob_store *store,
                                 const char *key,
                                 const char *path,
                                 const uint8_t sha256[32],

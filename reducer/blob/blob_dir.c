@@ -1,4 +1,5 @@
 /* A directory: one file a blob; written under a temporary name, flushed, renamed, folder flushed.
+ * A file made on the same file system is only linked to.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -50,6 +51,19 @@ static void end_writer(struct dir_writer *writer, bool is_kept)
     free(writer);
 }
 
+static int format_names(struct blob_dir *self,
+                        const char *key,
+                        char ret_temporary[FED_PATH_SIZE],
+                        char ret_final[FED_PATH_SIZE],
+                        struct fed_err *err)
+{
+    const int rc = fed_path_format(ret_final, err, "%s/%s", self->path, key);
+
+    return rc < 0 ? rc
+                  : fed_path_format(ret_temporary, err, "%s/.tmp-%ld-%u", self->path,
+                                    (long)getpid(), atomic_fetch_add(&self->n_writers, 1));
+}
+
 static int dir_put_begin(struct blob_store *store,
                          const char *key,
                          const uint8_t *sha256,
@@ -66,11 +80,7 @@ static int dir_put_begin(struct blob_store *store,
     }
     writer->base.store = store;
     writer->fd = -1;
-    rc = fed_path_format(writer->final, err, "%s/%s", self->path, key);
-    if (rc == 0) {
-        rc = fed_path_format(writer->temporary, err, "%s/.tmp-%ld-%u", self->path, (long)getpid(),
-                             atomic_fetch_add(&self->n_writers, 1));
-    }
+    rc = format_names(self, key, writer->temporary, writer->final, err);
     if (rc == 0) {
         rc = fed_sha256_new(&writer->hash, err);
     }
@@ -124,6 +134,30 @@ static int dir_put_commit(struct blob_writer *base, const uint8_t sha256[32], st
 static void dir_put_abort(struct blob_writer *writer)
 {
     end_writer(writer_of(writer), false);
+}
+
+static int dir_put_made(struct blob_store *store,
+                        const char *key,
+                        const char *path,
+                        struct fed_err *err)
+{
+    char temporary[FED_PATH_SIZE];
+    char final[FED_PATH_SIZE];
+    int rc = format_names(self_of(store), key, temporary, final, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    if (link(path, temporary) != 0) {
+        /* Another file system, or one without links? Then it is copied. */
+        return errno == ENOENT ? fed_file_error(err, "link to", path) : -FED_E_UNSUPPORTED;
+    }
+    rc = fed_file_sync(temporary, err);
+    if (rc == 0 && rename(temporary, final) != 0) {
+        rc = fed_file_error(err, "rename to", final);
+    }
+    (void)unlink(temporary); /* it is there still after a failure, and where `final` was the file */
+    return rc < 0 ? rc : fed_file_sync_folder(final, err);
 }
 
 static int dir_read(struct blob_store *store,
@@ -238,6 +272,7 @@ static const struct blob_ops dir_ops = {
     .put_chunk = dir_put_chunk,
     .put_commit = dir_put_commit,
     .put_abort = dir_put_abort,
+    .put_made = dir_put_made,
     .read = dir_read,
     .stat = dir_stat,
     .remove = dir_remove,

@@ -3,6 +3,8 @@
  * Every exchange is signed (sigv4.h) and bounded in time; what fails for now is repeated for a few
  * seconds, with back-off. A download that breaks goes on where it stood.
  */
+#include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -72,22 +74,23 @@ static int wrong_answer(const struct download *download, const char *what, struc
     return fed_err_set(err, FED_E_IO, "%s: the answer %s", download->key, what);
 }
 
-/* "bytes 0-9/10" */
-static bool parse_range(const char *text, uint64_t *ret_first, uint64_t *ret_size)
+/* "bytes FIRST-LAST/SIZE" (RFC 9110, section 14.4). */
+static bool read_range(const char *text, uint64_t *ret_first, uint64_t *ret_size)
 {
-    static const char unit[] = "bytes ";
     const char *slash = strchr(text, '/');
     char *end = NULL;
 
-    if (strncmp(text, unit, strlen(unit)) != 0 || slash == NULL) {
+    if (strncmp(text, "bytes ", 6) != 0 || !isdigit((unsigned char)text[6]) || slash == NULL ||
+        !isdigit((unsigned char)slash[1])) {
         return false;
     }
-    *ret_first = strtoull(text + strlen(unit), &end, 10);
+    errno = 0;
+    *ret_first = strtoull(text + 6, &end, 10);
     if (*end != '-') {
         return false;
     }
     *ret_size = strtoull(slash + 1, &end, 10);
-    return end != slash + 1 && *end == '\0';
+    return *end == '\0' && errno == 0;
 }
 
 /* What the head of an answer says: that it begins where we asked, and goes on with the same blob.
@@ -98,7 +101,7 @@ read_head(struct download *download, const struct fed_http_answer *answer, struc
     uint64_t first = 0;
     uint64_t size = answer->size;
 
-    if (answer->status == 206 && !parse_range(answer->values[S3_RANGE], &first, &size)) {
+    if (answer->status == 206 && !read_range(answer->values[S3_RANGE], &first, &size)) {
         return wrong_answer(download, "has no range", err);
     }
     if (first != download->offset || size == UINT64_MAX) {

@@ -16,6 +16,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
+#include "common/model/checksum.h"
 #include "reducer/rpc/federation_inside.h"
 
 #define DATA_FIELD 5 /* PartialChunk.data */
@@ -48,6 +49,7 @@ struct partial_put {
     struct fed_view data;
     char path[FED_PATH_SIZE];
     int fd;
+    struct fed_sha256 *hash; /* owned: of all but the trailer */
     int rc;
     struct fed_err err;
     struct fed_partial partial; /* owned */
@@ -65,6 +67,7 @@ static void free_put(struct partial_put *put)
     if (put->path[0] != '\0') {
         (void)unlink(put->path);
     }
+    (void)fed_sha256_free(put->hash);
     fed_partial_deinit(&put->partial);
     free(put);
 }
@@ -112,6 +115,16 @@ static bool settle(struct partial_put *put)
 /* -- receiving ----------------------------------------------------------------------------------
  */
 
+/* How much of the chunk comes before the trailer. */
+static size_t size_of_hashed(const struct partial_put *put)
+{
+    const uint64_t size =
+        put->size_bytes < FED_SHA256_SIZE ? 0 : put->size_bytes - FED_SHA256_SIZE;
+    const uint64_t left = size < put->received ? 0 : size - put->received;
+
+    return put->data.size < left ? put->data.size : (size_t)left;
+}
+
 static void write_chunk(void *arg)
 {
     struct partial_put *put = arg;
@@ -121,7 +134,11 @@ static void write_chunk(void *arg)
         put->fd = open(put->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
         put->rc = put->fd < 0 ? fed_file_error(&put->err, "create", put->path) : 0;
     }
+    if (put->rc == 0 && put->hash == NULL) {
+        put->rc = fed_sha256_new(&put->hash, &put->err);
+    }
     if (put->rc == 0) {
+        fed_sha256_add(put->hash, put->data.data, size_of_hashed(put));
         put->rc = fed_file_write(put->fd, put->data.data, put->data.size, &put->err);
     }
 }
@@ -237,12 +254,16 @@ static void take_chunk(struct partial_put *put, struct fed_rpc_in *in)
 static void check(void *arg)
 {
     struct partial_put *put = arg;
+    uint8_t digest[FED_SHA256_SIZE] = {0};
 
     if (put->fd >= 0) {
         (void)close(put->fd);
         put->fd = -1;
     }
-    put->rc = fed_partial_open(put->path, &put->partial, &put->err);
+    if (put->hash != NULL) { /* NULL: nothing has come, nor is there a file */
+        fed_sha256_finish(put->hash, digest);
+    }
+    put->rc = fed_partial_open_hashed(put->path, digest, &put->partial, &put->err);
 }
 
 static void judge(struct partial_put *put)

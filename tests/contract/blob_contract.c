@@ -224,6 +224,21 @@ static void test_keys_are_no_paths(void **state)
     assert_string_equal(read_text(f, key, 0, 1), "x");
 }
 
+static void check_file(struct fixture *f,
+                       const char *key,
+                       const char *out,
+                       const uint8_t *bytes,
+                       size_t size)
+{
+    struct fed_buf copy;
+
+    assert_int_equal(blob_get_file(f->store, key, out, &f->err), 0);
+    copy = test_file_read(out);
+    assert_int_equal(copy.size, size);
+    assert_memory_equal(copy.data, bytes, size);
+    fed_buf_deinit(&copy);
+}
+
 static void test_files_in_and_out(void **state)
 {
     struct fixture *f = *state;
@@ -242,16 +257,23 @@ static void test_files_in_and_out(void **state)
     test_file_write(test_path(&f->folder, "in", in), bytes, size);
     (void)test_path(&f->folder, "out", out);
     assert_int_equal(blob_put_file(f->store, "big", in, digest, &f->err), 0);
-    assert_int_equal(blob_get_file(f->store, "big", out, &f->err), 0);
-    copy = test_file_read(out);
-    assert_int_equal(copy.size, size);
-    assert_memory_equal(copy.data, bytes, size);
-    fed_buf_deinit(&copy);
+    check_file(f, "big", out, bytes, size);
     /* a failure leaves what was there */
     assert_int_equal(blob_get_file(f->store, "none", out, &f->err), BLOB_NOT_FOUND);
     copy = test_file_read(out);
     assert_int_equal(copy.size, size);
     fed_buf_deinit(&copy);
+    /* a file that is given away, twice, and over another */
+    assert_int_equal(blob_put_made(f->store, "made", in, digest, &f->err), 0);
+    assert_int_equal(blob_put_made(f->store, "made", in, digest, &f->err), 0);
+    assert_int_equal(put(f, "over", "other", 5, 5), 0);
+    assert_int_equal(blob_put_made(f->store, "over", in, digest, &f->err), 0);
+    assert_int_equal(unlink(in), 0);
+    check_file(f, "made", out, bytes, size);
+    check_file(f, "over", out, bytes, size);
+    assert_int_equal(blob_put_made(f->store, "bad", in, digest, &f->err), -FED_E_NOT_FOUND);
+    assert_int_equal(blob_put_made(f->store, "B", in, digest, &f->err), -FED_E_INVALID);
+    test_file_write(in, bytes, size);
     digest[0] ^= 1;
     assert_int_equal(blob_put_file(f->store, "bad", in, digest, &f->err), -FED_E_CORRUPT);
     assert_int_equal(blob_put_file(f->store, "bad", "/nonexistent", digest, &f->err),

@@ -97,6 +97,12 @@ static void test_what_is_written_is_read(void **state)
     assert_true(sums[2] == 2 * f->sums[2] && sums[N_PARAMS - 1] == 2 * f->sums[N_PARAMS - 1]);
     fed_partial_deinit(&in);
     fed_partial_deinit(&in);
+    /* the same by a hash that is known already, and not by another one */
+    assert_int_equal(fed_partial_open_hashed(f->path, out.sha256, &in, &f->err), 0);
+    assert_memory_equal(in.sha256, out.sha256, FED_SHA256_SIZE);
+    fed_partial_deinit(&in);
+    out.sha256[31] ^= 1;
+    assert_int_equal(fed_partial_open_hashed(f->path, out.sha256, &in, &f->err), -FED_E_CORRUPT);
     free(sums);
 }
 

@@ -82,6 +82,17 @@ static void set_status(struct fixture *fixture, struct host_ask *ask, const char
     json_decref(document);
 }
 
+static void answer_forget(const struct fixture *fixture, struct host_ask *ask)
+{
+    const char *id = json_string_value(json_object_get(ask->input, "client_id"));
+    const char *online = id != NULL ? fixture->online_client : fixture->online_combiner;
+    bool is_online;
+
+    id = id != NULL ? id : text_at(ask->input, "combiner_id");
+    is_online = online != NULL && strcmp(id, online) == 0;
+    answer(ask, is_online ? 409 : 200, json_pack("{s:s}", "message", "as the host says"));
+}
+
 static void handle(void *arg)
 {
     struct host_ask *ask = arg;
@@ -115,6 +126,9 @@ static void handle(void *arg)
             break;
         }
         answer(ask, 200, live_state(fixture));
+        break;
+    case HOST_FORGET:
+        answer_forget(fixture, ask);
         break;
     case HOST_LISTEN:
         (void)feed_hear(fixture->host.feed);

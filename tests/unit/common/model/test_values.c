@@ -1,0 +1,74 @@
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/base/rand.h"
+#include "common/model/values.h"
+
+#define N_MAX 67 /* every rest of eight, and some blocks before it */
+
+static double a[N_MAX];
+static double b[N_MAX];
+
+static void fill(void)
+{
+    const uint64_t key = 7;
+    struct fed_rand rand;
+
+    fed_rand_init(&rand, &key, 1);
+    for (size_t i = 0; i < N_MAX; i++) {
+        a[i] = fed_rand_unit(&rand) * 4 - 2;
+        b[i] = fed_rand_unit(&rand) * 4 - 2;
+    }
+}
+
+static void test_finite_wherever_they_stand(void **state)
+{
+    static const double bad[] = {(double)NAN, (double)INFINITY, -(double)INFINITY};
+
+    (void)state;
+    fill();
+    a[3] = 1.7976931348623157e308;
+    a[4] = 4.9e-324;
+    for (size_t n = 0; n <= N_MAX; n++) {
+        assert_true(fed_values_are_finite(a, n));
+        for (size_t i = 0; i < n; i++) {
+            const double was = a[i];
+            a[i] = bad[(n + i) % 3];
+            assert_false(fed_values_are_finite(a, n));
+            a[i] = was;
+        }
+    }
+}
+
+static void test_the_largest(void **state)
+{
+    (void)state;
+    fill();
+    for (size_t n = 0; n <= N_MAX; n++) {
+        double magnitude = 0;
+        double distance = 0;
+        for (size_t i = 0; i < n; i++) {
+            magnitude = fabs(a[i]) > magnitude ? fabs(a[i]) : magnitude;
+            distance = fabs(a[i] - b[i]) > distance ? fabs(a[i] - b[i]) : distance;
+        }
+        assert_true(fed_values_magnitude(a, n) >= magnitude);
+        assert_true(fed_values_magnitude(a, n) <= magnitude);
+        assert_true(fed_values_distance(a, b, n) >= distance);
+        assert_true(fed_values_distance(a, b, n) <= distance);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_finite_wherever_they_stand),
+        cmocka_unit_test(test_the_largest),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
