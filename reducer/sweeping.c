@@ -92,16 +92,17 @@ static int name(void *arg, json_t *row, struct fed_err *err)
     return 0;
 }
 
-static int mark(struct sweeping *sweeping, bool *ret_is_named, struct fed_err *err)
+static int mark(struct sweeping *sweeping, struct naming *naming, struct fed_err *err)
 {
-    struct naming naming = {sweeping, "model_id", ret_is_named};
-    int rc = pages_walk(sweeping->store, STORE_MODELS, name, &naming, err);
+    int rc;
 
-    naming.field = "storage_file_name";
-    rc = rc < 0 ? rc : pages_walk(sweeping->store, STORE_PACKAGES, name, &naming, err);
+    naming->field = "model_id";
+    rc = pages_walk(sweeping->store, STORE_MODELS, name, naming, err);
+    naming->field = "storage_file_name";
+    rc = rc < 0 ? rc : pages_walk(sweeping->store, STORE_PACKAGES, name, naming, err);
     sweeping->n_unnamed = 0;
     for (size_t i = 0; i < sweeping->n_keys; i++) {
-        sweeping->n_unnamed += ret_is_named[i] ? 0 : 1;
+        sweeping->n_unnamed += naming->is_named[i] ? 0 : 1;
     }
     return rc;
 }
@@ -143,19 +144,20 @@ static int remove_one(struct sweeping *sweeping, const char *key, struct fed_err
 
 int sweeping_run(struct sweeping *sweeping, struct fed_err *err)
 {
-    bool *is_named = calloc(sweeping->n_keys + 1, sizeof(*is_named));
-    int rc = is_named == NULL ? fed_err_set(err, FED_E_NOMEM, "the keys of blobs")
-                              : mark(sweeping, is_named, err);
+    struct naming naming = {.sweeping = sweeping,
+                            .is_named = calloc(sweeping->n_keys + 1, sizeof(bool))};
+    int rc = naming.is_named == NULL ? fed_err_set(err, FED_E_NOMEM, "the keys of blobs")
+                                     : mark(sweeping, &naming, err);
 
     if (rc == 0 && sweeping->n_unnamed > sweeping->n_keys / 2) {
         rc = SWEEPING_DOUBTFUL;
     }
     for (size_t i = 0; rc == 0 && i < sweeping->n_keys; i++) {
-        if (!is_named[i] && !atomic_load(&sweeping->is_stopped)) {
+        if (!naming.is_named[i] && !atomic_load(&sweeping->is_stopped)) {
             rc = remove_one(sweeping, sweeping->keys[i], err);
         }
     }
-    free(is_named);
+    free(naming.is_named);
     return rc;
 }
 

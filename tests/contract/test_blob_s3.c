@@ -348,6 +348,19 @@ static void test_an_upload_that_breaks_is_repeated(void **state)
     check_rc(f, put_text(f, "small", "0123456789"), 0);
 }
 
+/* The answer to the last request of an upload is lost: it is there, and that is found out. */
+static void test_a_lost_answer_to_the_last_request(void **state)
+{
+    struct fixture *f = *state;
+
+    atomic_store(&f->proxy.match, "?uploadId=");
+    test_proxy_set(&f->proxy, TEST_PROXY_CUT, false, 0, 1);
+    check_rc(f, put_big(f, "big"), 0);
+    assert_int_equal(atomic_load(&f->proxy.n_times), 0);
+    check_big(f, "big");
+    assert_false(has_upload(f, "big"));
+}
+
 static void test_wrong_bytes_are_noticed(void **state)
 {
     struct fixture *f = *state;
@@ -612,6 +625,7 @@ static int run_faults(void)
         TEST(test_nobody_there),
         TEST(test_a_download_goes_on_where_it_broke),
         TEST(test_an_upload_that_breaks_is_repeated),
+        TEST(test_a_lost_answer_to_the_last_request),
         TEST(test_wrong_bytes_are_noticed),
         TEST(test_throttling_is_waited_for),
         TEST(test_hostile_answers),

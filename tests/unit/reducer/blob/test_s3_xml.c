@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,12 +62,14 @@ static void test_bounds(void **state)
     check("<a><b>stop</b><b>1</b></a>", "rc -6");
     assert_non_null(text);
     memset(text, 'x', S3_XML_TEXT_SIZE + 16);
-    memcpy(text, "<a>", 3);
-    memcpy(text + S3_XML_TEXT_SIZE + 11, "</a>", 5);
+    text[0] = '<';
+    text[1] = 'a';
+    text[2] = '>';
+    (void)snprintf(text + S3_XML_TEXT_SIZE + 11, 5, "</a>");
     check(text, "rc -3");
     memset(text, 'x', S3_XML_PATH_SIZE + 2);
     text[0] = '<';
-    memcpy(text + S3_XML_PATH_SIZE + 1, "/>", 3);
+    (void)snprintf(text + S3_XML_PATH_SIZE + 1, 3, "/>");
     check(text, "rc -3");
     free(text);
 }
