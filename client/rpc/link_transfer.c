@@ -98,6 +98,9 @@ static void work_close(void *arg)
         step->work_rc = fed_file_error(&step->work_err, "close", step->tmp);
     }
     step->fd = -1;
+    if (step->work_rc == 0 && step->is_complete && step->code == FED_RPC_OK) {
+        (void)unlink(step->path); /* ext4 has the disk write what replaces a file, at once */
+    }
     if (step->work_rc == 0 && step->is_complete && step->code == FED_RPC_OK &&
         rename(step->tmp, step->path) != 0) {
         step->work_rc = fed_file_error(&step->work_err, "rename to", step->path);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "common/model/checksum.h"
 #include "common/net/retry.h"
@@ -37,7 +38,8 @@ struct fetch {
     int end_code;
     uint64_t written;
     struct fed_sha256 *hash;
-    struct fed_rpc_in *in; /* holds the chunk a worker has */
+    struct fed_rpc_in *in;   /* holds the chunk a worker has */
+    struct fed_rpc_in *next; /* what came meanwhile */
     struct fed_view chunk;
     bool is_busy; /* a worker has it */
     struct fed_job job;
@@ -54,6 +56,7 @@ static void free_fetch(struct fetch *fetch)
     fed_timer_stop(&fetch->timer);
     (void)fed_sha256_free(fetch->hash);
     (void)fed_rpc_in_free(fetch->in);
+    (void)fed_rpc_in_free(fetch->next);
     free(fetch);
 }
 
@@ -132,17 +135,20 @@ static void after_check(void *arg)
     try_later(fetch);
 }
 
+static void hear(struct fetch *fetch, struct fed_rpc_in *in);
+
 static void after_chunk(void *arg)
 {
     struct fetch *fetch = arg;
+    struct fed_rpc_in *next = FED_TAKE(fetch->next);
 
     fetch->is_busy = false;
     fetch->in = fed_rpc_in_free(fetch->in);
     if (fetch->rc == 0) {
         fetch->written += fetch->chunk.size;
         fetch->attempt = 0;
-        if (fetch->call != NULL) {
-            fed_rpc_call_read(fetch->call);
+        if (next != NULL && fetch->gone == NULL) {
+            hear(fetch, FED_TAKE(next));
         }
     } else {
         fed_log(FED_LOG_ERROR, "model", "not_written", "model=%s error=\"%s\"", fetch->model_id,
@@ -152,6 +158,7 @@ static void after_chunk(void *arg)
             fed_rpc_call_cancel(fetch->call);
         }
     }
+    (void)fed_rpc_in_free(next);
     go_on(fetch);
 }
 
@@ -185,6 +192,21 @@ static int take_chunk(struct fetch *fetch, struct fed_rpc_in *in)
     return 0;
 }
 
+static void hear(struct fetch *fetch, struct fed_rpc_in *in)
+{
+    if (take_chunk(fetch, in) == 0) {
+        if (fetch->call != NULL) {
+            fed_rpc_call_read(fetch->call); /* the next one comes while this one is written */
+        }
+        return;
+    }
+    fed_log(FED_LOG_ERROR, "model", "bad_chunk", "model=%s error=\"%s\"", fetch->model_id,
+            fetch->err.msg);
+    if (fetch->call != NULL) {
+        fed_rpc_call_cancel(fetch->call);
+    }
+}
+
 static void fetch_message(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
 {
     struct fetch *fetch = arg;
@@ -192,13 +214,13 @@ static void fetch_message(struct fed_rpc_call *call, struct fed_rpc_in *in, void
     if (in == NULL) {
         return; /* the status follows */
     }
-    if (fetch->gone != NULL || fetch->is_busy) {
+    if (fetch->gone != NULL) {
         (void)fed_rpc_in_free(in);
         fed_rpc_call_cancel(call);
-    } else if (take_chunk(fetch, in) < 0) {
-        fed_log(FED_LOG_ERROR, "model", "bad_chunk", "model=%s error=\"%s\"", fetch->model_id,
-                fetch->err.msg);
-        fed_rpc_call_cancel(call);
+    } else if (fetch->is_busy) {
+        fetch->next = in; /* nothing more is read before it is heard */
+    } else {
+        hear(fetch, in);
     }
 }
 

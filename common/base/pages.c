@@ -16,7 +16,10 @@ void *fed_pages_new(size_t n, size_t size)
     if (pages == MAP_FAILED) {
         return NULL;
     }
-    (void)madvise(pages, bytes, MADV_HUGEPAGE); /* a kernel without them gives small ones */
+    (void)madvise(pages, bytes, MADV_HUGEPAGE); /* a kernel without them gives small ones, … */
+#ifdef MADV_POPULATE_WRITE
+    (void)madvise(pages, bytes, MADV_POPULATE_WRITE); /* … one before 5.14 only when they are used */
+#endif
     return pages;
 }
 

@@ -1,7 +1,7 @@
 /* Large zeroed memory straight from the kernel, in huge pages where it gives them: a sum of millions
- * of values costs a few page faults instead of thousands, and goes back at once.
+ * of values costs a few page faults instead of thousands, all of them here, and goes back at once.
  *
- * Any thread.
+ * Any thread. Cost: O(n).
  */
 #ifndef FED_COMMON_BASE_PAGES_H
 #define FED_COMMON_BASE_PAGES_H
