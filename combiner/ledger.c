@@ -63,10 +63,10 @@ struct task {
     uint64_t plan_seq;
     uint64_t generation; /* FOLD: of an older one it says nothing */
     uint8_t sha256[FED_SHA256_SIZE];
-    uint64_t took_us;          /* FOLD, SEAL */
-    uint64_t began_us;         /* SEAL */
-    struct fed_event written;  /* SEAL: `map` is there, and */
-    uint64_t written_us;       /* so much of took_us is told */
+    uint64_t took_us;         /* FOLD, SEAL */
+    uint64_t began_us;        /* SEAL */
+    struct fed_event written; /* SEAL: `map` is there, and */
+    uint64_t written_us;      /* so much of took_us is told */
     struct fed_map map;
     int rc;
     struct fed_err err;
