@@ -114,7 +114,8 @@ static void written(void *arg, const char *round_id, uint64_t plan_seq, struct f
 {
     struct combiner *combiner = arg;
 
-    if (combiner->phase >= COMBINER_CLOSING || deliver(combiner, round_id, plan_seq, NULL, map) < 0) {
+    if (combiner->phase >= COMBINER_CLOSING ||
+        deliver(combiner, round_id, plan_seq, NULL, map) < 0) {
         fed_map_close(map);
     }
 }
@@ -199,8 +200,7 @@ static void folded(void *arg, const char *round_id, uint64_t plan_seq, const cha
     combiner_act(combiner);
 }
 
-static void
-lost(void *arg, const char *round_id, const struct fed_entry *entries, size_t n_entries)
+static void lost(void *arg, const char *round_id, const struct fed_entry *entries, size_t n_entries)
 {
     struct combiner *combiner = arg;
 
@@ -446,7 +446,7 @@ void combiner_act(void *arg)
 const struct front_ops combiner_front_ops = {combiner_act, find_model, uploaded, dropped,
                                              combiner_settled};
 const struct models_ops combiner_models_ops = {model_ready, model_lost, combiner_settled};
-const struct ledger_ops combiner_ledger_ops = {logged,  folded, written,
-                                              sealed, lost,   combiner_settled};
+const struct ledger_ops combiner_ledger_ops = {logged, folded, written,
+                                               sealed, lost,   combiner_settled};
 const struct checks_ops combiner_checks_ops = {judged, combiner_settled};
 const struct reducer_link_ops combiner_link_ops = {link_up, link_down, link_message};

@@ -29,6 +29,8 @@ struct round {
     char (*asked)[FED_ID_SIZE]; /* (n_asked,) clients to be in the sum, under sum_seq */
     size_t n_asked;
     size_t asked_room;
+    uint64_t file_bytes;     /* of the updates that are files, or are about to be */
+    struct fed_list waiting; /* of struct task: admissions for which there is no room */
     unsigned n_jobs;
     bool is_dropped; /* its folder goes, and then it */
     bool is_ending;  /* its sum is being freed, or is */
@@ -48,6 +50,7 @@ struct ledger {
 /* One thing asked for. */
 struct task {
     struct fed_job job;
+    struct fed_link link; /* LOG: in round.waiting */
     struct ledger *ledger;
     struct round *round;
     struct fed_plan plan;      /* STORE, RESET, SEAL; owned */
@@ -60,10 +63,10 @@ struct task {
     uint64_t plan_seq;
     uint64_t generation; /* FOLD: of an older one it says nothing */
     uint8_t sha256[FED_SHA256_SIZE];
-    uint64_t took_us;          /* FOLD, SEAL */
-    uint64_t began_us;         /* SEAL */
-    struct fed_event written;  /* SEAL: `map` is there, and */
-    uint64_t written_us;       /* so much of took_us is told */
+    uint64_t took_us;         /* FOLD, SEAL */
+    uint64_t began_us;        /* SEAL */
+    struct fed_event written; /* SEAL: `map` is there, and */
+    uint64_t written_us;      /* so much of took_us is told */
     struct fed_map map;
     int rc;
     struct fed_err err;
@@ -112,6 +115,7 @@ static struct round *have_round(struct ledger *ledger, const char *round_id)
         if (round != NULL) {
             memcpy(round->round_id, round_id, strlen(round_id) + 1);
             fed_strmap_init(&round->updates);
+            fed_list_init(&round->waiting);
             tally_init(&round->tally, ledger->config.spool, &ledger->config.limits, round_id);
             fed_list_add(&ledger->rounds, &round->link);
         }
@@ -160,6 +164,7 @@ int ledger_recover(struct ledger *ledger, const struct spool_round *found, struc
 
     for (size_t i = 0; i < found->n_updates && rc == 0; i++) {
         rc = keep_update(round, &found->updates[i]);
+        round->file_bytes += found->updates[i].file.size_bytes; /* 0 of one in the checkpoint */
     }
     return rc < 0 ? fed_err_set(err, FED_E_NOMEM, "round %s", found->plan.round_id) : 0;
 }
@@ -190,6 +195,7 @@ task_submit(struct task *task, struct fed_lane *lane, fed_job_fn work, fed_event
 }
 
 static void look_over(struct ledger *ledger, struct round *round);
+static void release(struct ledger *ledger, struct round *round);
 
 static void task_free(struct task *task)
 {
@@ -201,6 +207,7 @@ static void task_free(struct task *task)
     free(task);
     ledger->n_jobs--;
     round->n_jobs--;
+    release(ledger, round);
     look_over(ledger, round);
     ledger->ops->settled(ledger->arg);
 }
@@ -261,6 +268,7 @@ static void after_log(void *arg)
     if (task->rc == 0 && keep_update(task->round, &task->update) < 0) {
         task->rc = -FED_E_NOMEM;
     }
+    task->round->file_bytes -= task->rc < 0 ? task->update.file.size_bytes : 0;
     ledger->ops->logged(ledger->arg, task->token, task->rc == 0);
     task_free(task);
 }
@@ -278,7 +286,27 @@ void ledger_log(struct ledger *ledger, const struct ledger_admission *admission)
     task->upload = *admission->upload;
     task->update =
         (struct spool_update){.entry = admission->entry, .file = admission->upload->file};
-    task_submit(task, &ledger->files, do_log, after_log);
+    fed_list_add(&round->waiting, &task->link);
+    release(ledger, round);
+}
+
+/* Is there room for one more file; or would waiting make none, because nothing is under way? */
+static bool has_room(const struct ledger *ledger, const struct round *round)
+{
+    return round->file_bytes <= ledger->config.spool_bytes_max || round->n_jobs == 0 ||
+           round->is_ending;
+}
+
+/* Let those go on that wait for room. */
+static void release(struct ledger *ledger, struct round *round)
+{
+    struct fed_link *link;
+
+    while (has_room(ledger, round) && (link = fed_list_take(&round->waiting)) != NULL) {
+        struct task *task = FED_CONTAINER_OF(link, struct task, link);
+        round->file_bytes += task->update.file.size_bytes;
+        task_submit(task, &ledger->files, do_log, after_log);
+    }
 }
 
 /* -- the sum lane ------------------------------------------------------------------------------ */
@@ -489,6 +517,7 @@ static void after_checkpoint(void *arg)
         }
     }
     if (task->n_entries > 0) {
+        round->file_bytes -= task->file_bytes;
         fed_log(FED_LOG_INFO, "round", "checkpointed", "round=%s updates=%zu freed_bytes=%llu",
                 round->round_id, task->n_entries, (unsigned long long)task->file_bytes);
     }
@@ -664,6 +693,7 @@ static void end_sum(struct ledger *ledger, struct round *round)
 
     if (task != NULL) {
         round->is_ending = true;
+        release(ledger, round); /* they are still to be answered */
         task_submit(task, &ledger->sums, do_free_sum, after_free_sum);
     }
 }

@@ -9,8 +9,10 @@
  * the reducer goes on without it.
  *
  * When the files of folded updates take more than spool_bytes_max, the sum becomes a checkpoint
- * (checkpoint.h) and the files go; a reset begins from it. Where it is no use any more - damaged,
- * or under a plan without one of its clients - all that was in it is lost().
+ * (checkpoint.h) and the files go; a reset begins from it. Above that bound an admission waits
+ * until the folds and the checkpoint under way have made room, or there is none to be made. Where
+ * it is no use any more - damaged, or under a plan without one of its clients - all that was in it
+ * is lost().
  *
  * Thread safety: none. Owned by the loop.
  */
@@ -33,7 +35,7 @@ struct ledger_config {
     struct fed_workers *workers;
     const struct spool *spool;
     struct fed_npz_limits limits;
-    uint64_t spool_bytes_max; /* of the files of a round's folded updates */
+    uint64_t spool_bytes_max; /* of a round's updates as files; one more may come on top */
 };
 
 struct ledger_ops {

@@ -10,9 +10,10 @@
 
 static void tell(const struct collector_recovery *recovery)
 {
-    fed_log(FED_LOG_INFO, "round", "recovered", "round=%s plan_seq=%llu admitted=%zu lost=%zu sealed=%d",
-            recovery->plan.round_id, (unsigned long long)recovery->plan.plan_seq,
-            recovery->n_admitted, recovery->n_lost, (int)recovery->is_sealed);
+    fed_log(FED_LOG_INFO, "round", "recovered",
+            "round=%s plan_seq=%llu admitted=%zu lost=%zu sealed=%d", recovery->plan.round_id,
+            (unsigned long long)recovery->plan.plan_seq, recovery->n_admitted, recovery->n_lost,
+            (int)recovery->is_sealed);
 }
 
 static int recover_round(struct combiner *combiner, struct spool_round *round, struct fed_err *err)

@@ -226,6 +226,27 @@ static void ask_assign(struct reducer *reducer, struct host_ask *ask)
     answer_assigned(ask, combiner);
 }
 
+static void ask_forget(struct reducer *reducer, struct host_ask *ask)
+{
+    struct roster *roster = federation_get_roster_mutable(reducer->federation);
+    const char *client_id = rows_get_text(ask->input, "client_id", "");
+    const char *combiner_id = rows_get_text(ask->input, "combiner_id", "");
+    const bool is_client = client_id[0] != '\0';
+    const bool is_done = is_client ? roster_forget_client(roster, client_id)
+                                   : roster_forget_combiner(roster, combiner_id);
+    char text[FED_ID_SIZE + 64];
+
+    if (!is_done) {
+        (void)snprintf(text, sizeof(text), "%s %s is attached: stop it before deleting it",
+                       is_client ? "Client" : "Combiner", is_client ? client_id : combiner_id);
+        reducer_ask_fail(ask, 409, "conflict", text);
+        return;
+    }
+    reducer_ask_done(ask, 200, json_object());
+    reducer->live.seq++;
+    reducer_look_live(reducer);
+}
+
 /* -- sessions -----------------------------------------------------------------------------------
  */
 
@@ -259,6 +280,9 @@ static void on_ask(void *arg)
         break;
     case HOST_LIVE:
         ask_live(reducer, ask);
+        break;
+    case HOST_FORGET:
+        ask_forget(reducer, ask);
         break;
     case HOST_LISTEN:
         ask_listen(reducer, ask);

@@ -23,7 +23,7 @@ struct copy {
     const struct copying *copying;
     enum store_collection in;
     bool is_checking; /* the second walk: everything must be there */
-    json_t *sums; /* {blob key: SHA-256 in hex} by the models' rows; owned */
+    json_t *sums;     /* {blob key: SHA-256 in hex} by the models' rows; owned */
     uint8_t *block;
     uint64_t told_ms;
     json_int_t documents;

@@ -230,12 +230,24 @@ static json_t *status_row(json_t *document)
     return row;
 }
 
+static void tell_removed(const struct news *news, enum store_collection in, const char *key)
+{
+    if (in == STORE_CLIENTS || in == STORE_COMBINERS) {
+        feed_tell(news->feed, in == STORE_CLIENTS ? "client" : "combiner",
+                  json_pack("{s:s,s:b}", store_collection_key(in), key, "gone", 1));
+    }
+}
+
 void news_row(void *arg, enum store_collection in, const char *key, json_t *document)
 {
     const struct news *news = arg;
     json_t *row;
 
-    if (!feed_is_heard(news->feed) || document == NULL) {
+    if (!feed_is_heard(news->feed)) {
+        return;
+    }
+    if (document == NULL) {
+        tell_removed(news, in, key);
         return;
     }
     if (in == STORE_STATUSES) {

@@ -107,6 +107,7 @@ static void drain(struct reducer *reducer)
     reducer->end.is_draining = true;
     fed_timer_stop(&reducer->tick);
     fed_timer_stop(&reducer->space.timer);
+    reducer_stop_tidying(reducer);
     reducer_end_asks(reducer);
     if (reducer->rest != NULL) {
         rest_server_close(reducer->rest);
@@ -212,7 +213,8 @@ static void init_parts(struct reducer *reducer)
     news_init(&reducer->news, reducer->feed);
     store_watch(reducer->store, &(struct store_watcher){news_row, &reducer->news});
     fed_timer_init(&reducer->tick, on_tick, reducer);
-    fed_timer_init(&reducer->space.timer, NULL, reducer); /* until reducer_watch_space() */
+    fed_timer_init(&reducer->space.timer, NULL, reducer);   /* until reducer_watch_space() */
+    fed_timer_init(&reducer->tidying.timer, NULL, reducer); /* until reducer_tidy_later() */
     fed_timer_init(&reducer->end.limit, on_limit, reducer);
     fed_event_init(&reducer->end.event, on_stop, reducer);
     reducer->started_ms = reducer_now_ms(reducer);
@@ -290,6 +292,9 @@ int reducer_new(const struct settings *settings, struct reducer **ret_reducer, s
     }
     init_parts(reducer);
     rc = fed_rpc_new(reducer->loop, &reducer->rpc, err);
+    if (rc == 0) {
+        reducer_list_blobs(reducer);
+    }
     rc = rc < 0 ? rc : listen_http(reducer, err);
     rc = rc < 0 ? rc : reducer_enter(reducer, err);
     if (rc < 0) {
@@ -341,6 +346,7 @@ int reducer_run(struct reducer *reducer)
             rest_server_port(reducer->rest), federation_server_port(reducer->port),
             (unsigned long long)reducer->journal.epoch, CONFED_VERSION);
     write_ready(reducer);
+    reducer_tidy_later(reducer);
     reducer->end.has_run = true;
     reducer_turn(reducer);
     fed_loop_run(reducer->loop);
@@ -371,6 +377,7 @@ static void deinit_parts(struct reducer *reducer)
     journal_deinit(&reducer->journal);
     shelf_deinit(&reducer->shelf);
     news_deinit(&reducer->news);
+    sweeping_deinit(&reducer->tidying.sweeping);
 }
 
 struct reducer *reducer_free(struct reducer *reducer)

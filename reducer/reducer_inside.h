@@ -18,6 +18,7 @@
 #include "reducer/shelf.h"
 #include "reducer/space.h"
 #include "reducer/summing.h"
+#include "reducer/sweeping.h"
 
 struct rest_server;
 
@@ -80,6 +81,13 @@ struct reducer {
         char found[SPACE_TEXT_SIZE];
         char trouble[SPACE_TEXT_SIZE]; /* as told; empty: none */
     } space;
+    struct { /* tidying.c */
+        struct sweeping sweeping;
+        struct fed_timer timer;
+        struct fed_job job;
+        int rc; /* the job's, as the following */
+        struct fed_err err;
+    } tidying;
     struct {
         struct fed_event event;
         struct fed_job job; /* frees the REST server */
@@ -115,6 +123,12 @@ void reducer_start_session(struct reducer *reducer, struct host_ask *ask);
 /* -- chores.c */
 void reducer_do_chore(struct reducer *reducer, struct host_ask *ask);
 void reducer_watch_space(struct reducer *reducer); /* before the loop runs; blocks */
+
+/* -- tidying.c: the blobs that nobody names. Before REST listens, then before the loop runs, then
+ * at the end. */
+void reducer_list_blobs(struct reducer *reducer); /* blocks */
+void reducer_tidy_later(struct reducer *reducer);
+void reducer_stop_tidying(struct reducer *reducer);
 
 /* -- resuming.c: before the loop runs. May be called again after a failure. */
 FED_NODISCARD int reducer_resume(struct reducer *reducer, struct fed_err *err);

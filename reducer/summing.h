@@ -33,10 +33,10 @@ struct summing_added {
 
 struct summing {
     struct errand_line line;
-    struct blob_store *blobs;      /* borrowed */
-    char folder[FED_PATH_SIZE];    /* for files of the moment */
-    atomic_uint_fast64_t n_rounds; /* resets asked for: older additions are given up */
-    struct {                       /* the running errand's */
+    struct blob_store *blobs;        /* borrowed */
+    char folder[FED_PATH_SIZE];      /* for files of the moment */
+    atomic_uint_fast64_t n_rounds;   /* resets asked for: older additions are given up */
+    struct {                         /* the running errand's */
         struct summing_added *added; /* (n_added,) owned */
         size_t n_added;
         char models[SUMMING_FILES_MAX][FED_ID_SIZE]; /* whose files are there; newest first */

@@ -2,8 +2,8 @@
  *
  * A model that the reducer has made holds its values as they are wanted: its own file is mapped. Of
  * any other (compressed, big-endian, Fortran order) a raw file is made: the values in the model's
- * own dtypes, little-endian, C order, tensor after tensor; anew each time (a former process may have
- * left half of one).
+ * own dtypes, little-endian, C order, tensor after tensor; anew each time (a former process may
+ * have left half of one).
  *
  * Thread safety: read-only once open. base_open() blocks: worker only.
  */

@@ -541,9 +541,9 @@ void collector_forget(struct collector *collector, uint64_t token)
     }
 }
 
-/* It was admitted, its client has not heard the OK, and it went with a checkpoint or in a power cut:
- * that is no refusal. Its task, which the client may have taken for the one it was busy with, is
- * sent again behind the answer. */
+/* It was admitted, its client has not heard the OK, and it went with a checkpoint or in a power
+ * cut: that is no refusal. Its task, which the client may have taken for the one it was busy with,
+ * is sent again behind the answer. */
 static bool
 ask_again(struct collector *collector, struct collector_pending *pending, uint64_t now_ms)
 {

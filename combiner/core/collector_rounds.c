@@ -285,13 +285,13 @@ forget_entries(struct collector_round *round, const struct fed_entry *entries, s
 {
     size_t n = 0;
 
+    assert(round->seats != NULL); /* there is a plan */
     for (size_t i = 0; i < round->n_entries; i++) {
         const struct fed_entry *entry = &round->entries[i];
         struct collector_seat *seat = rounds_find_seat(round, entry->client_id);
         const struct fed_entry *lost =
-            n_entries == 0
-                ? NULL
-                : bsearch(entry, entries, n_entries, sizeof(*entries), compare_entries);
+            n_entries == 0 ? NULL
+                           : bsearch(entry, entries, n_entries, sizeof(*entries), compare_entries);
         if (lost == NULL || strcmp(lost->update_id, entry->update_id) != 0) {
             round->entries[n++] = *entry;
         } else if (seat != NULL) {

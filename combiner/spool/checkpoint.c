@@ -52,9 +52,8 @@ static bool is_for(const struct fed_partial *partial, const struct fed_plan *pla
                                               plan->n_tensors * sizeof(*plan->scale_bits)) == 0);
 
     for (size_t i = 0; i < partial->n_entries && is; i++) {
-        is = plan->n_clients > 0 &&
-             bsearch(partial->entries[i].client_id, plan->client_ids, plan->n_clients, FED_ID_SIZE,
-                     compare_ids) != NULL;
+        is = plan->n_clients > 0 && bsearch(partial->entries[i].client_id, plan->client_ids,
+                                            plan->n_clients, FED_ID_SIZE, compare_ids) != NULL;
     }
     return is;
 }

@@ -644,8 +644,8 @@ static int recover_checkpoint(struct recovery *recovery, struct fed_err *err)
     int rc = checkpoint_recover(recovery->spool, &recovery->round->plan, &held, err);
 
     for (size_t i = 0; i < held.n_entries && rc == 0; i++) {
-        rc = recover_admit(recovery, &(struct spool_update){.entry = held.entries[i],
-                                                            .is_checkpointed = true});
+        rc = recover_admit(
+            recovery, &(struct spool_update){.entry = held.entries[i], .is_checkpointed = true});
     }
     fed_partial_deinit(&held);
     return rc < 0 ? fed_err_set(err, FED_E_NOMEM, "checkpoint") : 0;

@@ -18,7 +18,8 @@ void *fed_pages_new(size_t n, size_t size)
     }
     (void)madvise(pages, bytes, MADV_HUGEPAGE); /* a kernel without them gives small ones, … */
 #ifdef MADV_POPULATE_WRITE
-    (void)madvise(pages, bytes, MADV_POPULATE_WRITE); /* … one before 5.14 only when they are used */
+    (void)madvise(pages, bytes,
+                  MADV_POPULATE_WRITE); /* … one before 5.14 only when they are used */
 #endif
     return pages;
 }

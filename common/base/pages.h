@@ -1,5 +1,6 @@
-/* Large zeroed memory straight from the kernel, in huge pages where it gives them: a sum of millions
- * of values costs a few page faults instead of thousands, all of them here, and goes back at once.
+/* Large zeroed memory straight from the kernel, in huge pages where it gives them: a sum of
+ * millions of values costs a few page faults instead of thousands, all of them here, and goes back
+ * at once.
  *
  * Any thread. Cost: O(n).
  */

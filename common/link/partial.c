@@ -18,7 +18,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "sums are written as t
 #define MAGIC       "CONFEDP1"
 #define PREFIX_SIZE 16U
 #define HEADER_MAX  ((size_t)64 * 1024 * 1024)
-#define ENTRY_MIN   14U            /* bytes of the shortest entry */
+#define ENTRY_MIN   14U /* bytes of the shortest entry */
 
 void fed_partial_deinit(struct fed_partial *partial)
 {
@@ -89,8 +89,7 @@ static int write_body(const struct writing *writing, struct fed_err *err)
     }
     rc = fed_file_write(writing->fd, writing->prefix, PREFIX_SIZE, err);
     rc = rc < 0 ? rc : fed_file_write(writing->fd, writing->header.data, writing->header.size, err);
-    return rc < 0 ? rc
-                  : fed_file_write(writing->fd, writing->sums.data, writing->sums.size, err);
+    return rc < 0 ? rc : fed_file_write(writing->fd, writing->sums.data, writing->sums.size, err);
 }
 
 static int

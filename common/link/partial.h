@@ -58,7 +58,8 @@ FED_NODISCARD int fed_partial_write_with(const char *path,
 FED_NODISCARD int
 fed_partial_open(const char *path, struct fed_partial *ret_partial, struct fed_err *err);
 
-/* The same where the hash of all but the trailer is known from writing the file; NULL: it is not. */
+/* The same where the hash of all but the trailer is known from writing the file; NULL: it is not.
+ */
 FED_NODISCARD int fed_partial_open_hashed(const char *path,
                                           const uint8_t *sha256,
                                           struct fed_partial *ret_partial,
@@ -71,8 +72,8 @@ FED_NODISCARD int fed_partial_add(const char *path,
                                   struct fed_err *err);
 
 /* Map the file's sums, which must have passed fed_partial_open(): sum i is in the 8 bytes at
- * *ret_sums + 8 * i, little-endian. None (0 bytes are mapped) without entries. The caller closes the
- * map. Fails with FED_E_CORRUPT (the file has changed), FED_E_IO, FED_E_NOT_FOUND. */
+ * *ret_sums + 8 * i, little-endian. None (0 bytes are mapped) without entries. The caller closes
+ * the map. Fails with FED_E_CORRUPT (the file has changed), FED_E_IO, FED_E_NOT_FOUND. */
 FED_NODISCARD int fed_partial_map(const char *path,
                                   const struct fed_partial *partial,
                                   struct fed_map *ret_map,

@@ -48,11 +48,11 @@ size_t fed_exact_check(const double *x,
 }
 
 FED_VECTORS void fed_exact_add(int64_t *sum,
-                   const double *x,
-                   const double *b,
-                   size_t n,
-                   double examples,
-                   int32_t scale_bits)
+                               const double *x,
+                               const double *b,
+                               size_t n,
+                               double examples,
+                               int32_t scale_bits)
 {
     const double scale = ldexp(1.0, scale_bits);
 
@@ -62,11 +62,11 @@ FED_VECTORS void fed_exact_add(int64_t *sum,
 }
 
 FED_VECTORS void fed_exact_subtract(int64_t *sum,
-                        const double *x,
-                        const double *b,
-                        size_t n,
-                        double examples,
-                        int32_t scale_bits)
+                                    const double *x,
+                                    const double *b,
+                                    size_t n,
+                                    double examples,
+                                    int32_t scale_bits)
 {
     const double scale = ldexp(1.0, scale_bits);
 
@@ -76,11 +76,11 @@ FED_VECTORS void fed_exact_subtract(int64_t *sum,
 }
 
 FED_VECTORS void fed_exact_finish(double *ret_values,
-                      const int64_t *sum,
-                      const double *b,
-                      size_t n,
-                      double examples,
-                      int32_t scale_bits)
+                                  const int64_t *sum,
+                                  const double *b,
+                                  size_t n,
+                                  double examples,
+                                  int32_t scale_bits)
 {
     const double divisor = ldexp(1.0, scale_bits) * examples;
 

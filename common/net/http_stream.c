@@ -284,7 +284,6 @@ static int convert(const struct run *run, CURLcode code, struct fed_err *err)
     case CURLE_OPERATION_TIMEDOUT:
         return fed_err_set(err, FED_E_TIMEOUT, "%s", text);
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
         return fed_err_set(err, FED_E_INVALID, "bad URL: %s", text);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:

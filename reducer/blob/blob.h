@@ -47,7 +47,10 @@ struct blob_ops {
     int (*put_commit)(struct blob_writer *writer, const uint8_t sha256[32], struct fed_err *err);
     void (*put_abort)(struct blob_writer *writer);
     /* NULL, or -FED_E_UNSUPPORTED: the file is copied. */
-    int (*put_made)(struct blob_store *self, const char *key, const char *path, struct fed_err *err);
+    int (*put_made)(struct blob_store *self,
+                    const char *key,
+                    const char *path,
+                    struct fed_err *err);
     int (*read)(struct blob_store *self,
                 const char *key,
                 uint64_t offset,

@@ -136,10 +136,8 @@ static void dir_put_abort(struct blob_writer *writer)
     end_writer(writer_of(writer), false);
 }
 
-static int dir_put_made(struct blob_store *store,
-                        const char *key,
-                        const char *path,
-                        struct fed_err *err)
+static int
+dir_put_made(struct blob_store *store, const char *key, const char *path, struct fed_err *err)
 {
     char temporary[FED_PATH_SIZE];
     char final[FED_PATH_SIZE];

@@ -3,6 +3,8 @@
  * Every exchange is signed (sigv4.h) and bounded in time; what fails for now is repeated for a few
  * seconds, with back-off. A download that breaks goes on where it stood.
  */
+#include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -72,6 +74,25 @@ static int wrong_answer(const struct download *download, const char *what, struc
     return fed_err_set(err, FED_E_IO, "%s: the answer %s", download->key, what);
 }
 
+/* "bytes FIRST-LAST/SIZE" (RFC 9110, section 14.4). */
+static bool read_range(const char *text, uint64_t *ret_first, uint64_t *ret_size)
+{
+    const char *slash = strchr(text, '/');
+    char *end = NULL;
+
+    if (strncmp(text, "bytes ", 6) != 0 || !isdigit((unsigned char)text[6]) || slash == NULL ||
+        !isdigit((unsigned char)slash[1])) {
+        return false;
+    }
+    errno = 0;
+    *ret_first = strtoull(text + 6, &end, 10);
+    if (*end != '-') {
+        return false;
+    }
+    *ret_size = strtoull(slash + 1, &end, 10);
+    return *end == '\0' && errno == 0;
+}
+
 /* What the head of an answer says: that it begins where we asked, and goes on with the same blob.
  */
 static int
@@ -80,8 +101,7 @@ read_head(struct download *download, const struct fed_http_answer *answer, struc
     uint64_t first = 0;
     uint64_t size = answer->size;
 
-    if (answer->status == 206 &&
-        sscanf(answer->values[S3_RANGE], "bytes %" SCNu64 "-%*u/%" SCNu64, &first, &size) != 2) {
+    if (answer->status == 206 && !read_range(answer->values[S3_RANGE], &first, &size)) {
         return wrong_answer(download, "has no range", err);
     }
     if (first != download->offset || size == UINT64_MAX) {
@@ -408,6 +428,7 @@ int blob_s3_open(const char *url,
         return fed_err_set(err, FED_E_NOMEM, "blob store");
     }
     self->base.ops = &s3_ops;
+    self->stall_ms = config.stall_ms;
     self->repeat_ms = options->repeat_ms == 0 ? S3_REPEAT_MS : options->repeat_ms;
     rc = s3_address(self, url, options, err);
     rc = rc < 0 ? rc : fed_http_pool_new(&config, &self->pool, err);

@@ -117,7 +117,7 @@ static int copy_keys(struct s3 *self, const struct blob_options *options, struct
                               "blob_secret_key", err);
     rc = rc < 0 ? rc
                 : copy_secret(self->token, sizeof(self->token), options->session_token,
-                              "blob_session_token", err);
+                              "the session token", err);
     rc = rc < 0 ? rc
                 : copy_secret(self->region, sizeof(self->region),
                               region[0] == '\0' ? "us-east-1" : region, "blob_region", err);

@@ -281,7 +281,9 @@ bool s3_wait(const struct s3 *self, struct s3_patience *patience, int rc)
     if (rc != -FED_E_UNAVAILABLE && rc != -FED_E_TIMEOUT) {
         return false;
     }
-    patience->since_ms = patience->since_ms == 0 ? now_ms : patience->since_ms;
+    if (patience->since_ms == 0) { /* a stall has begun when the last byte came */
+        patience->since_ms = now_ms - (rc == -FED_E_TIMEOUT ? self->stall_ms : 0);
+    }
     delay_ms = fed_retry_delay_ms(patience->attempt++, BACKOFF_BASE_MS, BACKOFF_MAX_MS,
                                   fed_clock_mono_us());
     if (now_ms + delay_ms >= patience->since_ms + self->repeat_ms) {

@@ -30,6 +30,7 @@ struct s3 {
     struct blob_store base;
     struct fed_http_pool *pool; /* owned */
     uint64_t repeat_ms;
+    uint64_t stall_ms;
     bool is_tls;
     char host[S3_HOST_SIZE]; /* as the Host header says it */
     char bucket[S3_BUCKET_SIZE];
@@ -99,7 +100,7 @@ FED_NODISCARD int s3_call_write(struct s3 *self,
                                 struct fed_err *err);
 
 struct s3_patience {
-    uint64_t since_ms; /* first failure; 0: none yet */
+    uint64_t since_ms; /* nothing has worked since; 0: it has */
     uint32_t attempt;
 };
 

@@ -32,9 +32,12 @@ static void XMLCALL on_start(void *arg, const XML_Char *name, const XML_Char **a
     const size_t n = strlen(name);
 
     (void)attributes;
-    if (reading->depth == S3_XML_DEPTH_MAX || reading->path_size + n + 2 > S3_XML_PATH_SIZE) {
+    if (reading->rc == 0 &&
+        (reading->depth == S3_XML_DEPTH_MAX || reading->path_size + n + 2 > S3_XML_PATH_SIZE)) {
         stop(reading, fed_err_set(reading->err, FED_E_CORRUPT, "the answer's XML is too deep"));
-        return;
+    }
+    if (reading->rc < 0) {
+        return; /* expat may call once more after it was stopped, as in the following */
     }
     if (reading->depth > 0) {
         reading->path[reading->path_size++] = '/';
@@ -50,8 +53,10 @@ static void XMLCALL on_text(void *arg, const XML_Char *text, int size)
 {
     struct reading *reading = arg;
 
-    if (reading->text_size + (size_t)size >= S3_XML_TEXT_SIZE) {
+    if (reading->rc == 0 && reading->text_size + (size_t)size >= S3_XML_TEXT_SIZE) {
         stop(reading, fed_err_set(reading->err, FED_E_CORRUPT, "the answer's XML has long texts"));
+    }
+    if (reading->rc < 0) {
         return;
     }
     memcpy(reading->text + reading->text_size, text, (size_t)size);
@@ -63,6 +68,9 @@ static void XMLCALL on_end(void *arg, const XML_Char *name)
     struct reading *reading = arg;
     int rc = 0;
 
+    if (reading->rc < 0) {
+        return;
+    }
     if (reading->is_leaf) {
         reading->text[reading->text_size] = '\0';
         rc = reading->fn(reading->arg, reading->path, reading->text, reading->err);

@@ -19,8 +19,8 @@ typedef int (*s3_xml_fn)(void *arg, const char *path, const char *text, struct f
 /* Call fn for each. Fails with FED_E_CORRUPT: no XML, or beyond the bounds; or as fn. */
 FED_NODISCARD int s3_xml_read(struct fed_view xml, s3_xml_fn fn, void *arg, struct fed_err *err);
 
-/* The text of the first element of that path; "" where there is none, the answer is no XML, or the
- * text does not fit. */
+/* The text of the first element of that path that fits; "" where there is none, or the answer is no
+ * XML. */
 void s3_xml_find(struct fed_view xml, const char *path, char *ret_text, size_t text_size);
 
 #endif /* REDUCER_BLOB_S3_XML_H */

@@ -43,7 +43,8 @@ const struct cmd cmd_all[] = {
      "  confed migrate --from old.yaml --to reducer.yaml\n"
      "  confed migrate --from-store sqlite:confed.db --from-blob dir:blobs --to reducer.yaml\n",
      &cmd_migrate_options, cmd_migrate},
-    {"", "hold", "-- PROGRAM [ARG...]", 1, ARGS_WORDS_MAX, "keep a combiner's port open over its crash",
+    {"", "hold", "-- PROGRAM [ARG...]", 1, ARGS_WORDS_MAX,
+     "keep a combiner's port open over its crash",
      "Listens, starts the program with `--listen fd:N`, and starts it again when it dies: its clients\n"
      "wait meanwhile and are not refused. SIGTERM is passed on; then the program's exit status is\n"
      "this command's. Where systemd holds the socket, nobody needs this.",

@@ -67,7 +67,7 @@ static const struct listing_field model_fields[] = {
     {"MODEL", "model_id", LISTING_ID, 0},      {"NAME", "name", LISTING_TEXT, 40},
     {"SESSION", "session_id", LISTING_ID, 0},  {"ROUND", "round_id", LISTING_NUMBER, 0},
     {"PARENT", "parent_model", LISTING_ID, 0}, {"SIZE", "size_bytes", LISTING_BYTES, 0},
-    {"MADE", "committed_at", LISTING_TIME, 0},
+    {"MADE", "committed_at", LISTING_TIME, 0}, {"PRUNED", "pruned_at", LISTING_TIME, 0},
 };
 
 static const struct listing_field model_details[] = {

@@ -54,8 +54,9 @@ static void say_total(const struct cmd_call *call, const json_t *report, const c
 {
     char bytes[32];
 
-    (void)fprintf(call->out.file, "%zu models %s, %s; %zu stay\n",
-                  json_array_size(row_find(report, "removed")), verb,
+    const size_t n = json_array_size(row_find(report, "removed"));
+
+    (void)fprintf(call->out.file, "%zu model%s %s, %s; %zu stay\n", n, n == 1 ? "" : "s", verb,
                   row_format_bytes(row_u64(report, "bytes"), bytes, sizeof(bytes)),
                   json_array_size(row_find(report, "kept")));
 }
@@ -77,10 +78,12 @@ static int look(const struct cmd_call *call, bool *ret_goes_on, struct fed_err *
     if (!call->is_json) {
         rc = listing_print(&call->out, row_find(report, "removed"), fields,
                            sizeof(fields) / sizeof(fields[0]), "nothing to remove", err);
-        say_total(call, report, "would go");
+        if (!options->is_sure) {
+            say_total(call, report, "would go");
+        }
     }
     if (rc < 0 || json_array_size(row_find(report, "removed")) == 0) {
-        *ret_goes_on = rc == 0 && call->is_json; /* scripts get their object */
+        *ret_goes_on = rc == 0 && (call->is_json || options->is_sure); /* and its report */
         return rc;
     }
     *ret_goes_on =

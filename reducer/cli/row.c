@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "reducer/cli/table.h"
 
@@ -68,7 +69,17 @@ const char *row_format_time(const json_t *row, const char *path, char ret_text[R
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     char month[4] = "";
     const char *at;
+    const json_t *value = row_find(row, path);
 
+    if (json_is_integer(value)) {
+        const time_t seconds = (time_t)(json_integer_value(value) / 1000);
+        struct tm parts;
+        if (gmtime_r(&seconds, &parts) == NULL ||
+            strftime(ret_text, ROW_TEXT_SIZE, "%Y-%m-%d %H:%M:%S", &parts) == 0) {
+            ret_text[0] = '\0';
+        }
+        return ret_text;
+    }
     (void)row_format(row, path, ret_text);
     if (strlen(ret_text) != 29 || strcmp(ret_text + 25, " GMT") != 0) {
         return ret_text;

@@ -22,7 +22,8 @@ bool row_is(const json_t *row, const char *path);          /* false */
 /* Any scalar as text; "" for null and for what is none. Returns ret_text. */
 const char *row_format(const json_t *row, const char *path, char ret_text[ROW_TEXT_SIZE]);
 
-/* "Sun, 22 Nov 2026 12:48:44 GMT" as "2026-11-22 12:48:44"; other text as it is. */
+/* "Sun, 22 Nov 2026 12:48:44 GMT", or a number of ms since 1970, as "2026-11-22 12:48:44"; other
+ * text as it is. */
 const char *row_format_time(const json_t *row, const char *path, char ret_text[ROW_TEXT_SIZE]);
 
 /* Milliseconds as "4.2 s", "3 min 20 s"; bytes as "6.3 MiB". */

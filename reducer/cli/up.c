@@ -145,6 +145,7 @@ static void print_addresses(const struct up *up)
     FILE *file = up->term->file;
 
     (void)fprintf(file, "reducer     http://%s  (combiners dial %s)\n", up->http, up->rpc);
+    (void)fprintf(file, "dashboard   http://%s/\n", up->http);
     for (size_t i = 0; i < up->n_parts; i++) {
         struct up_part *part = &up->parts[i];
         if (part->role == UP_COMBINER) {

@@ -39,14 +39,15 @@ void federation_session_deinit(struct federation_session *session)
 
 static bool grow_queue(struct federation *fed)
 {
-    const size_t capacity = fed->queue.capacity == 0 ? 2 * QUEUE_RESERVE : fed->queue.capacity * 2;
+    const size_t former = fed->queue.capacity;
+    const size_t capacity = former == 0 ? 2 * (size_t)QUEUE_RESERVE : former * 2;
     struct federation_action *items = calloc(capacity, sizeof(*items));
 
     if (items == NULL) {
         return false;
     }
-    for (size_t i = 0; i < fed->queue.n_items; i++) {
-        items[i] = fed->queue.items[(fed->queue.first + i) % fed->queue.capacity];
+    for (size_t i = 0; i < fed->queue.n_items && former > 0; i++) {
+        items[i] = fed->queue.items[(fed->queue.first + i) % former];
     }
     free(fed->queue.items);
     fed->queue.items = items;

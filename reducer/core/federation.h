@@ -172,8 +172,8 @@ void federation_stop(struct federation *federation,
                      uint64_t token,
                      uint64_t now_ms);
 
-/* The disks are short of space, or no longer: while they are, no round is planned; the open one goes
- * on. The caller tells every change, and the state at the start. */
+/* The disks are short of space, or no longer: while they are, no round is planned; the open one
+ * goes on. The caller tells every change, and the state at the start. */
 void federation_space(struct federation *federation, bool is_short, uint64_t now_ms);
 
 /* -- combiners ------------------------------------------------------------------------------- */

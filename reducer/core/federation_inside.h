@@ -28,7 +28,7 @@ struct federation {
         uint64_t token;
     } next_start;
     uint64_t planning_since_ms;
-    bool is_short; /* of disk space: no round is planned */
+    bool is_short;         /* of disk space: no round is planned */
     uint64_t restarted_ms; /* the open round was resumed then; 0: it was planned by us */
     struct {
         char (*client_ids)[FED_ID_SIZE]; /* clients of the last round, sorted; owned */
@@ -44,8 +44,8 @@ struct federation {
     struct fed_strmap validated; /* client_id → the federation itself: a set */
 };
 
-/* A zeroed action at the end of the queue, to be filled in; NULL when out of memory: a message, which
- * may be lost. The others have places kept for them. */
+/* A zeroed action at the end of the queue, to be filled in; NULL when out of memory: a message,
+ * which may be lost. The others have places kept for them. */
 struct federation_action *federation_push(struct federation *fed, enum federation_action_type type);
 
 void federation_answer(struct federation *fed, uint64_t token, int status, const char *text);

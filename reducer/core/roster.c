@@ -121,6 +121,56 @@ static struct roster_combiner *find_forgotten(const struct roster *roster, uint6
     return NULL;
 }
 
+bool roster_forget_client(struct roster *roster, const char *client_id)
+{
+    struct roster_client *client = roster_find_client(roster, client_id);
+
+    if (client == NULL) {
+        return true;
+    }
+    if (roster_is_present(client)) {
+        return false;
+    }
+    client->combiner->n_attached -= client->phase == FED_CLIENT_ATTACHED ? 1 : 0;
+    free(fed_strmap_take(&roster->clients, client_id));
+    return true;
+}
+
+/* The first client that was at this combiner last, or NULL. */
+static struct roster_client *find_left(const struct roster *roster,
+                                       const struct roster_combiner *combiner)
+{
+    struct roster_client *client;
+    size_t cursor = 0;
+
+    do {
+        client = fed_strmap_next(&roster->clients, &cursor, NULL);
+    } while (client != NULL && client->combiner != combiner);
+    return client;
+}
+
+bool roster_forget_combiner(struct roster *roster, const char *combiner_id)
+{
+    struct roster_combiner *combiner = roster_find_combiner(roster, combiner_id);
+    struct roster_client *client;
+    size_t cursor = 0;
+
+    if (combiner == NULL) {
+        return true;
+    }
+    if (combiner->link != 0) {
+        return false;
+    }
+    while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
+        client->other = client->other == combiner ? NULL : client->other;
+    }
+    while ((client = find_left(roster, combiner)) != NULL) {
+        free(fed_strmap_take(&roster->clients, client->client_id));
+    }
+    free(fed_strmap_take(&roster->combiners, combiner_id));
+    return true;
+}
+
 static void make_room(struct roster *roster, uint64_t now_ms)
 {
     struct roster_combiner *combiner;

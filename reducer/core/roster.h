@@ -23,8 +23,9 @@
 
 #define ROSTER_COMBINERS_MAX 256U
 #define ROSTER_CLIENTS_MAX   200000U
-#define ROSTER_EXPECT_MS     30000U  /* how long an assignment counts as load */
-#define ROSTER_FORGET_MS     600000U /* who is away longer makes room where a limit is reached */
+#define ROSTER_EXPECT_MS     30000U /* how long an assignment counts as load */
+#define ROSTER_FORGET_MS \
+    UINT64_C(600000) /* who is away longer makes room where a limit is reached */
 
 struct roster_combiner {
     char combiner_id[FED_ID_SIZE];
@@ -88,6 +89,11 @@ FED_NODISCARD int roster_client_state(struct roster *roster,
 
 /* Returns the combiner that is down now, or NULL when the link was not the current one. */
 struct roster_combiner *roster_link_closed(struct roster *roster, uint64_t link, uint64_t now_ms);
+
+/* Somebody has deleted its row: forget a client, or a combiner with the clients that were at it.
+ * Returns false, and forgets nobody, where it is attached; done where it is not known. */
+bool roster_forget_client(struct roster *roster, const char *client_id);
+bool roster_forget_combiner(struct roster *roster, const char *combiner_id);
 
 /* The combiner a joining client is sent to: its former one if that is up, else the preferred one
  * (by name or id), else the least loaded; NULL when none is up with room. */

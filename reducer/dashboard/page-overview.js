@@ -118,38 +118,41 @@ export async function show(root, { signal }) {
   const timer = setInterval(() => live.doc && setText(clock, timeLeft(live.doc.round)), 1000);
   signal.addEventListener('abort', () => clearInterval(timer));
 
-  let load = async () => {};
+  let plots = null;
+  const load = async () => {
+    const session = live.doc?.session;
+    if (!session) {
+      plots = null;
+      fill(grid, card('Accuracy and loss by round', { wide: true },
+        empty('Clients report what they find in each new model. It is drawn here, round by round.')));
+      return;
+    }
+    plots ??= makePlots(grid, signal);
+    await (await plots)(session.session_id);
+  };
   const loadLater = later(() => quietly(load()), 300, signal);
   listen((kind) => {
     if (['live', 'whole', 'client', 'combiner', 'round_client'].includes(kind)) drawSoon();
-    if (['validation', 'whole'].includes(kind)) loadLater();
+    if (kind === 'whole') quietly(load());
+    if (kind === 'validation' || kind === 'session') loadLater();
   }, signal);
-
-  load = await makePlots(grid, signal);
-  await load();
+  if (live.doc) await load();
 }
 
-/* Accuracy and loss, of the newest session: whatever metric is called so. */
+/* Accuracy and loss: whatever metrics are called so. Returns what draws those of a session. */
 async function makePlots(grid, signal) {
-  const { metrics } = await view('validations', {}, signal);
-  const first = (pattern) => metrics.find((name) => pattern.test(name));
-  if (metrics.length === 0 && !live.doc?.session) {
-    fill(grid, card('Accuracy and loss by round', { wide: true },
-      empty('Clients report what they find in each new model. It is drawn here, round by round.')));
-    return () => makePlots(grid, signal);
-  }
   const { Plot, closePlots } = await import('./plot.js');
-  if (signal.aborted) return async () => {};
   signal.addEventListener('abort', closePlots);
   const accuracy = metricCard('Accuracy', 'accuracy', Plot);
   const loss = metricCard('Loss', 'loss', Plot);
   fill(grid, accuracy.node, loss.node);
-  return async () => {
-    const names = (await view('validations', {}, signal)).metrics;
-    const found = (pattern) => names.find((name) => pattern.test(name));
+  return async (sessionId) => {
+    const values = { session_id: sessionId };
+    const { metrics } = await view('validations', values, signal);
+    const named = (pattern, otherwise) => metrics.find((name) => pattern.test(name)) ?? otherwise;
     await Promise.all([
-      accuracy.plot.load({ metric: found(/acc/i) ?? 'accuracy' }, signal),
-      loss.plot.load({ metric: found(/loss|error/i) ?? 'loss' }, signal),
+      accuracy.plot.load({ ...values, metric: named(/acc/i, 'accuracy') }, signal),
+      loss.plot.load({ ...values, metric: named(/loss|error/i, 'loss') }, signal),
     ]);
   };
 }

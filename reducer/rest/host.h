@@ -46,6 +46,9 @@ enum host_verb {
      *  "clients":[{"client_id","name","combiner","ip","status":"online|offline|available"}],
      *  "trouble":["one line each"]} */
     HOST_LIVE,
+    /* in: client_id or combiner_id, whose row is about to be deleted. out: {}; 409 where it is
+     * attached. */
+    HOST_FORGET,
     /* Somebody is about to listen: from the answer on, every change goes to the feed. out: {}. */
     HOST_LISTEN,
     /* in: keep (integer), keep_best (text, optional), dry_run (bool). out: pruning_run()'s report

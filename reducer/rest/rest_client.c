@@ -155,37 +155,13 @@ int rest_client_config(struct rest_request *request, struct fed_err *err)
 
 /* -- delete ----------------------------------------------------------------------------------- */
 
-static bool is_online(const json_t *live, const char *list, const char *key, const char *id)
-{
-    const json_t *items = json_object_get(live, list);
-
-    for (size_t i = 0; i < json_array_size(items); i++) {
-        const json_t *item = json_array_get(items, i);
-        const char *item_id = json_string_value(json_object_get(item, key));
-        const char *status = json_string_value(json_object_get(item, "status"));
-        if (item_id != NULL && status != NULL && strcmp(item_id, id) == 0 &&
-            strcmp(status, "online") == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* With the live state at hand: remove what is not attached. */
-static int remove_row(struct rest_request *request,
-                      enum store_collection in,
-                      const char *noun,
-                      struct fed_err *err)
+/* The host has forgotten it, or refused to: it is attached. */
+static int remove_row(struct rest_request *request, enum store_collection in, struct fed_err *err)
 {
     int rc;
 
     if (request->ask.status != 200) {
         return rest_answer_host(request, err);
-    }
-    if (is_online(request->ask.output, store_collection_name(in), store_collection_key(in),
-                  request->id)) {
-        return rest_refuse(request, 409, "conflict", err,
-                           "%s %s is attached: stop it before deleting it", noun, request->id);
     }
     rc = store_remove(request->shared->host->store, in, request->id, err);
     if (rc == STORE_NOT_FOUND) {
@@ -199,30 +175,33 @@ static int remove_row(struct rest_request *request,
 
 static int remove_client(struct rest_request *request, struct fed_err *err)
 {
-    return remove_row(request, STORE_CLIENTS, "Client", err);
+    return remove_row(request, STORE_CLIENTS, err);
 }
 
 static int remove_combiner(struct rest_request *request, struct fed_err *err)
 {
-    return remove_row(request, STORE_COMBINERS, "Combiner", err);
+    return remove_row(request, STORE_COMBINERS, err);
 }
 
-static int ask_before_delete(struct rest_request *request, rest_step_fn then, struct fed_err *err)
+static int forget(struct rest_request *request,
+                  enum store_collection in,
+                  rest_step_fn then,
+                  struct fed_err *err)
 {
-    request->ask.verb = HOST_LIVE;
-    request->ask.input = json_object();
+    request->ask.verb = HOST_FORGET;
+    request->ask.input = json_pack("{s:s}", store_collection_key(in), request->id);
     request->then = then;
     return request->ask.input == NULL ? fed_err_set(err, FED_E_NOMEM, "ask") : REST_ASK;
 }
 
 int rest_client_delete(struct rest_request *request, struct fed_err *err)
 {
-    return ask_before_delete(request, remove_client, err);
+    return forget(request, STORE_CLIENTS, remove_client, err);
 }
 
 int rest_combiner_delete(struct rest_request *request, struct fed_err *err)
 {
-    return ask_before_delete(request, remove_combiner, err);
+    return forget(request, STORE_COMBINERS, remove_combiner, err);
 }
 
 /* -- counts ----------------------------------------------------------------------------------- */

@@ -98,6 +98,7 @@ static int reserve(struct rest_csv *csv, struct fed_err *err)
 
 static int add_column(struct rest_csv *csv, const char *name, struct fed_err *err)
 {
+    void *place;
     int rc;
 
     if (csv->n_names == REST_CSV_COLUMNS_MAX) {
@@ -113,8 +114,8 @@ static int add_column(struct rest_csv *csv, const char *name, struct fed_err *er
         return fed_err_set(err, FED_E_NOMEM, "CSV");
     }
     csv->n_names++;
-    /* The place, as the pointer. NOLINTNEXTLINE(performance-no-int-to-ptr) */
-    return fed_strmap_put(&csv->places, name, (void *)(uintptr_t)csv->n_names, NULL, err);
+    place = (void *)(uintptr_t)csv->n_names; /* NOLINT(performance-no-int-to-ptr): a number */
+    return fed_strmap_put(&csv->places, name, place, NULL, err);
 }
 
 int rest_csv_learn(struct rest_csv *csv, json_t *row, struct fed_err *err)

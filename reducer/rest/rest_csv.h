@@ -17,6 +17,7 @@
 #include "common/base/err.h"
 #include "common/base/strmap.h"
 
+#define REST_CSV_TYPE        "text/csv; charset=utf-8; header=present"
 #define REST_CSV_COLUMNS_MAX 500U
 #define REST_CSV_DEPTH       6U
 #define REST_CSV_NAME_SIZE   256U /* bytes of a column's name, with the NUL */

@@ -148,13 +148,6 @@ static int answer_json(struct listing *listing, struct fed_err *err)
 
 /* -- as CSV ----------------------------------------------------------------------------------- */
 
-static bool wants_csv(const struct rest_request *request)
-{
-    const char *format = rest_texts_find(&request->query, "format");
-
-    return format == NULL ? request->wants_csv : strcmp(format, "csv") == 0;
-}
-
 static int give_columns(struct listing *listing, json_t *row, struct fed_err *err)
 {
     return rest_csv_learn(&listing->csv, row, err);
@@ -172,7 +165,7 @@ static int answer_csv(struct listing *listing, struct fed_err *err)
     struct rest_answer *answer = &listing->request->answer;
     int rc = each_row(listing, give_columns, err);
 
-    answer->type = "text/csv; charset=utf-8; header=present";
+    answer->type = REST_CSV_TYPE;
     (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s.csv",
                    store_collection_name(listing->request->collection));
     rc = rc < 0 ? rc : rest_csv_add_head(&listing->csv, &answer->body, err);
@@ -205,7 +198,8 @@ static int answer_rows(struct rest_request *request, struct fed_err *err)
     request->answer.status = 200;
     rc = read_filters(request, &listing.query, err);
     if (rc == 0) {
-        rc = wants_csv(request) ? answer_csv(&listing, err) : answer_json(&listing, err);
+        rc = rest_request_wants_csv(request) ? answer_csv(&listing, err)
+                                             : answer_json(&listing, err);
     }
     rest_csv_deinit(&listing.csv);
     rest_query_deinit(&listing.query);
@@ -224,7 +218,7 @@ int rest_list(struct rest_request *request, struct fed_err *err)
     struct fed_buf key;
     int rc;
 
-    if (wants_csv(request)) {
+    if (rest_request_wants_csv(request)) {
         rc = answer_rows(request, err);
         return rc < 0 ? rc : rest_answer_flush(request, true, err);
     }

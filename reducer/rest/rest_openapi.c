@@ -3,7 +3,7 @@
 #include "reducer/rest/handlers.h"
 
 static const unsigned char document[] = {
-#include "openapi.inc" /* made from openapi.json */
+#include "reducer/rest/openapi.inc" /* made from openapi.json */
 };
 
 int rest_openapi(struct rest_request *request, struct fed_err *err)

@@ -169,6 +169,13 @@ int rest_request_json(struct rest_request *request,
     return 0;
 }
 
+bool rest_request_wants_csv(const struct rest_request *request)
+{
+    const char *format = rest_texts_find(&request->query, "format");
+
+    return format == NULL ? request->accepts_csv : strcmp(format, "csv") == 0;
+}
+
 /* -- uploads ---------------------------------------------------------------------------------- */
 
 int rest_upload_begin(struct rest_upload *upload,

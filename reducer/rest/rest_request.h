@@ -124,7 +124,7 @@ struct rest_request {
     char host_name[REST_NAME_MAX + 1]; /* of its Host header, without the port */
     char last_event_id[24];            /* the header, or "" */
     char if_none_match[REST_ETAG_SIZE];
-    bool wants_csv; /* its Accept says so */
+    bool accepts_csv; /* its Accept names CSV */
     struct rest_page page;
     struct rest_texts query;
     struct rest_texts form;
@@ -166,6 +166,9 @@ FED_NODISCARD int rest_request_json(struct rest_request *request,
                                     bool is_optional,
                                     json_t **ret_object,
                                     struct fed_err *err);
+
+/* Are rows to be written as CSV: ?format= says so, or else its Accept. */
+bool rest_request_wants_csv(const struct rest_request *request);
 
 /* -- uploads ---------------------------------------------------------------------------------- */
 

@@ -324,7 +324,7 @@ static void read_head(struct exchange *exchange)
     page->is_reverse = reverse != NULL && strcasecmp(reverse, "true") == 0;
     (void)snprintf(request->if_none_match, sizeof(request->if_none_match), "%s",
                    known == NULL ? "" : known);
-    request->wants_csv = accept != NULL && strncasecmp(accept, "text/csv", 8) == 0;
+    request->accepts_csv = accept != NULL && strncasecmp(accept, "text/csv", 8) == 0;
     (void)snprintf(request->last_event_id, sizeof(request->last_event_id), "%s",
                    last == NULL ? "" : last);
     if (info != NULL && info->client_addr != NULL) {

@@ -35,11 +35,16 @@ struct MHD_Response *rest_static_new(struct MHD_Connection *connection, struct r
         strstr(header(connection, MHD_HTTP_HEADER_IF_NONE_MATCH), file->etag) != NULL;
     const bool is_packed = takes_gzip(connection);
     const struct fed_view view = is_packed ? file->gzip : file->plain;
+    /* The library's parameter is not const; with MHD_RESPMEM_PERSISTENT it only reads. */
+    const union {
+        const void *in;
+        void *out;
+    } bytes = {.in = view.data};
     struct MHD_Response *response;
 
-    response = is_known ? MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT)
-                        : MHD_create_response_from_buffer(view.size, (void *)(uintptr_t)view.data,
-                                                          MHD_RESPMEM_PERSISTENT);
+    response = is_known
+                   ? MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT)
+                   : MHD_create_response_from_buffer(view.size, bytes.out, MHD_RESPMEM_PERSISTENT);
     if (response == NULL) {
         return NULL;
     }

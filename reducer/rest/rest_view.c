@@ -6,7 +6,6 @@
 
 #include "reducer/rest/handlers.h"
 #include "reducer/rest/rest_csv.h"
-#include "reducer/rest/rest_json.h"
 
 const char *view_text(const json_t *object, const char *key)
 {
@@ -63,7 +62,7 @@ static int answer_csv(struct rest_request *request, json_t *rows, struct fed_err
     }
     rest_csv_deinit(&csv);
     request->answer.status = 200;
-    request->answer.type = "text/csv; charset=utf-8";
+    request->answer.type = REST_CSV_TYPE;
     (void)snprintf(request->answer.file_name, sizeof(request->answer.file_name), "%s.csv",
                    strrchr(request->path, '/') + 1);
     return rc < 0 ? rc : rest_answer_flush(request, true, err);
@@ -71,16 +70,13 @@ static int answer_csv(struct rest_request *request, json_t *rows, struct fed_err
 
 int view_answer(struct rest_request *request, json_t *rows, json_t *extra, struct fed_err *err)
 {
-    const char *format = rest_texts_find(&request->query, "format");
     json_t *answer = extra == NULL ? json_object() : extra;
     int rc;
 
     if (rows == NULL || answer == NULL) {
         rc = fed_err_set(err, FED_E_NOMEM, "view");
-    } else if (format == NULL ? request->wants_csv : strcmp(format, "csv") == 0) {
+    } else if (rest_request_wants_csv(request)) {
         rc = answer_csv(request, rows, err);
-    } else if (format != NULL && strcmp(format, "json") != 0) {
-        rc = fed_err_set(err, FED_E_INVALID, "format must be json or csv");
     } else {
         (void)json_object_set_new(answer, "count", json_integer((json_int_t)json_array_size(rows)));
         (void)json_object_set_new(answer, "result", rows);

@@ -14,7 +14,7 @@
 #define VIEW_ROWS_MAX 20000U /* documents an answer is made from, the newest; also its rows */
 
 /* Answer with rows, which are taken (NULL: FED_E_NOMEM). `extra`, taken too, is an object that the
- * rows are added to in JSON; NULL: a new one. Fails with FED_E_INVALID (an unknown format). */
+ * rows are added to in JSON; NULL: a new one. */
 FED_NODISCARD int
 view_answer(struct rest_request *request, json_t *rows, json_t *extra, struct fed_err *err);
 

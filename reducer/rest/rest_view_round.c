@@ -260,21 +260,18 @@ struct timeline {
     double end_s;
 };
 
-static void add_span(struct timeline *timeline,
-                     const json_t *about,
-                     const char *phase,
-                     double start_s,
-                     double end_s)
+static void
+add_span(struct timeline *timeline, json_t *about, const char *phase, double start_s, double end_s)
 {
     json_t *row = json_pack("{s:s,s:f,s:f}", "phase", phase, "start_s", start_s < 0 ? 0.0 : start_s,
                             "end_s", end_s < 0 ? 0.0 : end_s);
 
-    (void)json_object_update(row, (json_t *)(uintptr_t)about);
+    (void)json_object_update(row, about);
     (void)json_array_append_new(timeline->rows, row);
 }
 
 /* Its download, training and upload, backwards from when its last status was stored. */
-static void add_work(struct timeline *timeline, const json_t *about, const json_t *training)
+static void add_work(struct timeline *timeline, json_t *about, const json_t *training)
 {
     static const char *const phases[] = {"upload", "training", "download"};
     static const char *const keys[] = {"upload_s", "training_s", "download_s"};

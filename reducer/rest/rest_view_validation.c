@@ -38,12 +38,12 @@ static int read_numbers(struct rest_request *request,
 }
 
 /* Names of the numbers that validations hold, in the order in which they came. */
-static void add_metrics(json_t *metrics, const json_t *data)
+static void add_metrics(json_t *metrics, json_t *data)
 {
     const char *key;
     json_t *value;
 
-    json_object_foreach((json_t *)(uintptr_t)data, key, value)
+    json_object_foreach(data, key, value)
     {
         bool is_known = json_array_size(metrics) >= METRICS_MAX;
         for (size_t i = 0; !is_known && i < json_array_size(metrics); i++) {

@@ -118,8 +118,7 @@ static bool settle(struct partial_put *put)
 /* How much of the chunk comes before the trailer. */
 static size_t size_of_hashed(const struct partial_put *put)
 {
-    const uint64_t size =
-        put->size_bytes < FED_SHA256_SIZE ? 0 : put->size_bytes - FED_SHA256_SIZE;
+    const uint64_t size = put->size_bytes < FED_SHA256_SIZE ? 0 : put->size_bytes - FED_SHA256_SIZE;
     const uint64_t left = size < put->received ? 0 : size - put->received;
 
     return put->data.size < left ? put->data.size : (size_t)left;

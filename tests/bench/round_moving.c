@@ -22,10 +22,11 @@
 #include "common/rpc/rpc_client.h"
 #include "common/rpc/rpc_server.h"
 
-#define CLIENTS    2U
-#define AHEAD      2U /* chunks given to gRPC at once, as everywhere */
-#define DATA_FIELD 3U /* ModelChunk.data */
-#define MEMORY_MAX ((size_t)256 * 1024 * 1024)
+#define CLIENTS      2U
+#define AHEAD        2U /* chunks given to gRPC at once, as everywhere */
+#define DATA_FIELD   3U /* ModelChunk.data */
+#define ADDRESS_SIZE 32U
+#define MEMORY_MAX   ((size_t)256 * 1024 * 1024)
 
 struct mover;
 
@@ -61,7 +62,7 @@ struct mover {
 static void die(const char *what, const struct fed_err *err)
 {
     (void)fprintf(stderr, "round_moving: %s: %s\n", what, err == NULL ? "" : err->msg);
-    exit(1);
+    _exit(1);
 }
 
 /* -- streams ------------------------------------------------------------------------------------
@@ -74,10 +75,10 @@ static void send_some(struct flow *flow, unsigned n)
         const size_t part = left < FED_RPC_CHUNK_SIZE ? left : FED_RPC_CHUNK_SIZE;
         Confed__V1__ModelChunk chunk = CONFED__V1__MODEL_CHUNK__INIT;
         chunk.offset_bytes = flow->offset;
-        if (fed_rpc_call_send(flow->call,
-                              fed_rpc_out_pack_bulk(&chunk.base, DATA_FIELD, flow->slab,
-                                                    flow->offset, part),
-                              NULL) < 0) {
+        if (fed_rpc_call_send(
+                flow->call,
+                fed_rpc_out_pack_bulk(&chunk.base, DATA_FIELD, flow->slab, flow->offset, part),
+                NULL) < 0) {
             die("send", NULL);
         }
         flow->offset += part;
@@ -125,7 +126,7 @@ static void on_closed(struct fed_rpc_call *call, const struct fed_rpc_end *end, 
     (void)call;
     if (end->code != FED_RPC_OK && !flow->is_server) {
         (void)fprintf(stderr, "round_moving: status %d %s\n", end->code, end->detail);
-        exit(1);
+        _exit(1);
     }
     if (flow->done != NULL) {
         flow->done(flow->mover);
@@ -297,7 +298,8 @@ static struct fed_slab *make_bytes(size_t size)
     return fed_slab_new(bytes, size, NULL, NULL);
 }
 
-/* A process that serves (port_fd: where its port is told) or calls `target`, or both; never returns.
+/* A process that serves (port_fd: where its port is told) or calls `target`, or both; never
+ * returns.
  */
 static void run(struct mover *mover, size_t model_size, const char *target, int port_fd)
 {
@@ -332,10 +334,13 @@ static void run(struct mover *mover, size_t model_size, const char *target, int 
         client_wait(mover);
     }
     fed_loop_run(mover->loop);
-    exit(1);
+    _exit(1);
 }
 
-static pid_t start_process(const struct mover *what, size_t size, const char *target, char *ret_address)
+static pid_t start_process(const struct mover *what,
+                           size_t size,
+                           const char *target,
+                           char ret_address[ADDRESS_SIZE])
 {
     int fds[2];
     uint16_t port = 0;
@@ -353,7 +358,7 @@ static pid_t start_process(const struct mover *what, size_t size, const char *ta
         if (pid < 0 || read(fds[0], &port, sizeof(port)) != (ssize_t)sizeof(port)) {
             die("process", NULL);
         }
-        (void)sprintf(ret_address, "127.0.0.1:%u", (unsigned)port);
+        (void)snprintf(ret_address, ADDRESS_SIZE, "127.0.0.1:%u", (unsigned)port);
     }
     return pid;
 }
@@ -366,8 +371,8 @@ int main(int argc, char **argv)
         .is_combiner = true,
         .rounds_left = argc == 3 ? (unsigned)strtoul(argv[1], NULL, 10) : 0,
     };
-    char reducer_address[32];
-    char combiner_address[32];
+    char reducer_address[ADDRESS_SIZE];
+    char combiner_address[ADDRESS_SIZE];
     pid_t others[1 + CLIENTS];
     pid_t pid;
     int status = 0;

@@ -39,7 +39,7 @@ struct bench {
     unsigned n_clients;
     unsigned round;
     enum step step;
-    bool is_written;
+    bool has_failed;
     uint64_t n_put; /* records of this round */
     uint64_t n_stored;
     uint64_t seq;
@@ -48,10 +48,14 @@ struct bench {
     char run[FED_UUID_SIZE];
 };
 
-static void die(const char *what, const struct fed_err *err)
+/* The loop ends, and main() with it. */
+static void give_up(struct bench *bench, const char *what, const struct fed_err *err)
 {
     (void)fprintf(stderr, "store_round: %s: %s\n", what, err->msg);
-    exit(1);
+    bench->has_failed = true;
+    if (bench->loop != NULL) {
+        fed_loop_stop(bench->loop);
+    }
 }
 
 static void begin_round(void *arg);
@@ -69,7 +73,7 @@ static void put_record(struct bench *bench)
     struct fed_record record = {.seq = ++bench->seq, .json = json};
 
     if (fed_uuid_new(id, &err) < 0) {
-        die("id", &err);
+        give_up(bench, "id", &err);
     }
     (void)snprintf(json, sizeof(json),
                    "{\"%s\":\"%s\",\"session_id\":\"%s\",\"model_id\":\"m-%s-%u\","
@@ -82,9 +86,18 @@ static void put_record(struct bench *bench)
                    bench->round, (unsigned long long)client, (unsigned long long)client, id);
     record.kind = is_validation ? FED_RECORD_VALIDATION : FED_RECORD_STATUS;
     if (records_put(&bench->records, 1, &record, &err) < 0) {
-        die("record", &err);
+        give_up(bench, "record", &err);
     }
     bench->n_put++;
+}
+
+static void fill(struct bench *bench)
+{
+    const uint64_t n = (uint64_t)bench->n_clients * (STATUSES + 1);
+
+    while (bench->n_put < n && bench->n_put - bench->n_stored < WINDOW) {
+        put_record(bench);
+    }
 }
 
 static void look_end(struct bench *bench)
@@ -105,13 +118,10 @@ static void look_end(struct bench *bench)
 static void on_stored(void *arg, uint64_t link, uint64_t seq)
 {
     struct bench *bench = arg;
-    const uint64_t n = (uint64_t)bench->n_clients * (STATUSES + 1);
 
     (void)link;
-    bench->n_stored = n - (bench->seq - seq) - (n - bench->n_put);
-    while (bench->n_put < n && bench->n_put - bench->n_stored < WINDOW) {
-        put_record(bench);
-    }
+    bench->n_stored = bench->n_put - (bench->seq - seq);
+    fill(bench);
     look_end(bench);
 }
 
@@ -157,13 +167,11 @@ static void on_written(struct journal_entry *entry, int rc, const struct fed_err
 
     (void)entry;
     if (rc < 0) {
-        die("journal", err);
+        give_up(bench, "journal", err);
+        return;
     }
     if (bench->step == STEP_PLANNED) {
-        put_record(bench);
-        while (bench->n_put < WINDOW) {
-            put_record(bench);
-        }
+        fill(bench);
     }
     bench->step++;
     if (bench->step < STEP_MAX) {
@@ -231,11 +239,13 @@ int main(int argc, char **argv)
     if (fed_uuid_new(bench.run, &err) < 0 || store_open(argv[1], &bench.store, &err) < 0 ||
         journal_open(&bench.journal, bench.store, &err) < 0 ||
         fed_loop_new(&bench.loop, &err) < 0 || fed_workers_new(bench.loop, 4, &workers, &err) < 0) {
-        die("start", &err);
+        give_up(&bench, "start", &err);
+        return 1;
     }
     session = json_pack("{s:s,s:s}", "session_id", bench.run, "status", "Started");
     if (store_insert(bench.store, STORE_SESSIONS, session, &err) != 0) {
-        die("session", &err);
+        give_up(&bench, "session", &err);
+        return 1;
     }
     json_decref(session);
     errand_line_init(&bench.journal.line, bench.loop, workers, "journal", on_line, NULL);
@@ -249,5 +259,5 @@ int main(int argc, char **argv)
     journal_deinit(&bench.journal);
     (void)fed_loop_free(bench.loop);
     (void)store_close(bench.store);
-    return 0;
+    return bench.has_failed ? 1 : 0;
 }

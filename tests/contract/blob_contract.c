@@ -224,11 +224,8 @@ static void test_keys_are_no_paths(void **state)
     assert_string_equal(read_text(f, key, 0, 1), "x");
 }
 
-static void check_file(struct fixture *f,
-                       const char *key,
-                       const char *out,
-                       const uint8_t *bytes,
-                       size_t size)
+static void
+check_file(struct fixture *f, const char *key, const char *out, const uint8_t *bytes, size_t size)
 {
     struct fed_buf copy;
 

@@ -249,10 +249,21 @@ static void test_a_server_killed_within_a_put(void **state)
     check_big(f, "killed");
 }
 
-static void *start_later(void *arg)
+struct reader {
+    struct blob_store *store;
+    pthread_t thread;
+    size_t n;
+    int rc;
+    struct fed_err err;
+};
+
+static void *read_kept(void *arg)
 {
-    (void)arg;
-    test_minio_start(&minio);
+    struct reader *reader = arg;
+    char text[8];
+
+    reader->n = sizeof(text);
+    reader->rc = blob_read(reader->store, "kept", 0, text, &reader->n, &reader->err);
     return NULL;
 }
 
@@ -261,20 +272,19 @@ static void test_a_short_outage_is_waited_for(void **state)
 {
     struct fixture *f = *state;
     struct blob_options options = options_of(f->endpoint);
-    struct blob_store *patient;
-    pthread_t thread;
-    char text[8] = "";
-    size_t n = sizeof(text);
+    struct reader reader = {0};
 
     options.repeat_ms = TEST_WAIT_MS;
-    patient = open_store(f, &options);
+    reader.store = open_store(f, &options);
     check_rc(f, put_text(f, "kept", "kept"), 0);
     test_minio_kill(&minio);
-    assert_int_equal(pthread_create(&thread, NULL, start_later, NULL), 0);
-    check_rc(f, blob_read(patient, "kept", 0, text, &n, &f->err), 0);
-    assert_int_equal(n, 4);
-    (void)pthread_join(thread, NULL);
-    (void)blob_close(patient);
+    assert_int_equal(pthread_create(&reader.thread, NULL, read_kept, &reader), 0);
+    test_minio_start(&minio);
+    (void)pthread_join(reader.thread, NULL);
+    f->err = reader.err;
+    check_rc(f, reader.rc, 0);
+    assert_int_equal(reader.n, 4);
+    (void)blob_close(reader.store);
 }
 
 static void test_a_stalled_server(void **state)
@@ -338,6 +348,19 @@ static void test_an_upload_that_breaks_is_repeated(void **state)
     check_rc(f, put_text(f, "small", "0123456789"), 0);
 }
 
+/* The answer to the last request of an upload is lost: it is there, and that is found out. */
+static void test_a_lost_answer_to_the_last_request(void **state)
+{
+    struct fixture *f = *state;
+
+    atomic_store(&f->proxy.match, "?uploadId=");
+    test_proxy_set(&f->proxy, TEST_PROXY_CUT, false, 0, 1);
+    check_rc(f, put_big(f, "big"), 0);
+    assert_int_equal(atomic_load(&f->proxy.n_times), 0);
+    check_big(f, "big");
+    assert_false(has_upload(f, "big"));
+}
+
 static void test_wrong_bytes_are_noticed(void **state)
 {
     struct fixture *f = *state;
@@ -389,7 +412,7 @@ static void test_hostile_answers(void **state)
         const char *text;
         int want;
     } answers[] = {
-        {"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nshort", -FED_E_UNAVAILABLE},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nshort", -FED_E_IO},
         {"HTTP/1.1 206 Partial\r\nContent-Length: 5\r\n\r\n01234", -FED_E_IO},
         {"HTTP/1.1 206 Partial\r\nContent-Range: bytes 7-9/10\r\nContent-Length: 3\r\n\r\n012",
          -FED_E_IO},
@@ -602,6 +625,7 @@ static int run_faults(void)
         TEST(test_nobody_there),
         TEST(test_a_download_goes_on_where_it_broke),
         TEST(test_an_upload_that_breaks_is_repeated),
+        TEST(test_a_lost_answer_to_the_last_request),
         TEST(test_wrong_bytes_are_noticed),
         TEST(test_throttling_is_waited_for),
         TEST(test_hostile_answers),

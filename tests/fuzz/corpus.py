@@ -122,3 +122,9 @@ images = struct.pack(">IIII", 0x803, 3, 1, 2) + b"aAbBcC"
 for name, whole in (("labels", labels), ("images", images)):
     write("idx", name, whole)
     write("idx", name + "-gzipped", gzip.compress(whole, mtime=0))
+
+write("s3_xml", "error", b"<Error><Code>NoSuchKey</Code><Message>a &amp; b</Message></Error>")
+write("s3_xml", "list", b"<?xml version='1.0'?><ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>p/a</Key>"
+      b"<Size>1</Size></Contents><NextContinuationToken>t</NextContinuationToken></ListBucketResult>")
+write("s3_xml", "doctype", b"<!DOCTYPE a [<!ENTITY b 'cc'>]><a>&b;</a>")
+write("s3_xml", "deep", b"<a>" * 20)

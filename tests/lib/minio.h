@@ -20,7 +20,8 @@ struct test_minio {
 bool test_minio_find(struct test_minio *minio);
 
 /* Start it (again), on its former port if it had one, and wait until it serves. A bucket may also
- * be named by the host: BUCKET.localhost. */
+ * be named by the host: BUCKET.localhost.
+ * It ends with the thread that calls this. */
 void test_minio_start(struct test_minio *minio);
 
 void test_minio_kill(struct test_minio *minio); /* SIGKILL; accepts one that is not running */

@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include "common/conf/conf.h"
 
 #define PAIRS_MAX 64
 
@@ -50,7 +53,7 @@ bool mongo_server_init(struct mongo_server *server)
     static char script[] = CONFED_SOURCE "/scripts/go-part";
     static char part[] = "ferretdb";
     char *const argv[] = {script, part, NULL};
-    const char *given = getenv("CONFED_TEST_MONGODB"); /* NOLINT(concurrency-mt-unsafe): a test */
+    const char *given = fed_env_get("CONFED_TEST_MONGODB");
     struct fed_buf text = {0};
     int status;
 
@@ -125,6 +128,9 @@ void mongo_server_kill(struct mongo_server *server)
 void mongo_server_freeze(struct mongo_server *server, bool is_frozen)
 {
     (void)kill(server->pid, is_frozen ? SIGSTOP : SIGCONT);
+    if (is_frozen) {
+        (void)waitpid(server->pid, NULL, WUNTRACED); /* its threads stop one by one */
+    }
 }
 
 void mongo_server_deinit(struct mongo_server *server)

@@ -13,8 +13,10 @@
 /* A connection: ends[0] is the client's, ends[1] the server's. */
 struct pair {
     int ends[2];
-    uint64_t n_passed[2]; /* bytes from the client, from the server */
+    uint64_t n_passed[2]; /* bytes from the client, from the server, */
+    unsigned setting;     /* since that setting */
     bool is_stalled;
+    bool is_matched; /* what `match` says has been asked for */
 };
 
 struct proxying {
@@ -76,7 +78,8 @@ static bool is_due(struct proxying *proxying, struct pair *pair, int from, size_
 {
     struct test_proxy *proxy = proxying->proxy;
     const uint64_t after = atomic_load(&proxy->after);
-    const bool is_way = atomic_load(&proxy->is_upward) == (from == 0);
+    const bool is_way = atomic_load(&proxy->is_upward) == (from == 0) &&
+                        (atomic_load(&proxy->match) == NULL || pair->is_matched);
 
     if (atomic_load(&proxy->fault) == TEST_PROXY_NONE || !is_way ||
         pair->n_passed[from] + n <= after || atomic_load(&proxy->n_times) == 0) {
@@ -85,6 +88,17 @@ static bool is_due(struct proxying *proxying, struct pair *pair, int from, size_
     *ret_at = after > pair->n_passed[from] ? (size_t)(after - pair->n_passed[from]) : 0;
     (void)atomic_fetch_sub(&proxy->n_times, 1);
     return true;
+}
+
+static void look(const struct proxying *proxying, struct pair *pair, int from, struct fed_view data)
+{
+    const char *match = atomic_load(&proxying->proxy->match);
+    const char *text = data.data;
+    const size_t n = match == NULL ? 0 : strlen(match);
+
+    for (size_t i = 0; n > 0 && from == 0 && i + n <= data.size && !pair->is_matched; i++) {
+        pair->is_matched = memcmp(text + i, match, n) == 0;
+    }
 }
 
 /* Pass on what has come; false when the connection is over. */
@@ -98,6 +112,11 @@ static bool pass(struct proxying *proxying, struct pair *pair, int from)
     if (n == 0) {
         return false;
     }
+    if (pair->setting != atomic_load(&proxying->proxy->n_settings)) {
+        pair->setting = atomic_load(&proxying->proxy->n_settings);
+        memset(pair->n_passed, 0, sizeof(pair->n_passed));
+    }
+    look(proxying, pair, from, fed_view_of(block, n));
     if (is_due(proxying, pair, from, n, &at)) {
         const char *text = atomic_load(&proxying->proxy->text);
         switch ((enum test_proxy_fault)atomic_load(&proxying->proxy->fault)) {
@@ -188,5 +207,6 @@ void test_proxy_set(struct test_proxy *proxy,
     atomic_store(&proxy->is_upward, is_upward);
     atomic_store(&proxy->after, after);
     atomic_store(&proxy->n_times, n_times);
+    (void)atomic_fetch_add(&proxy->n_settings, 1);
     atomic_store(&proxy->fault, (int)fault);
 }

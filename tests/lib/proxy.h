@@ -23,8 +23,10 @@ struct test_proxy {
     /* the fault, set by test_proxy_set() */
     atomic_int fault;
     atomic_bool is_upward;      /* it counts what goes to the server, else what comes back */
-    atomic_uint_fast64_t after; /* bytes of a connection that pass before */
-    atomic_int n_times;         /* it happens to so many connections, then no more */
+    atomic_uint_fast64_t after; /* bytes of a connection that pass before, from the setting on */
+    atomic_uint n_settings;
+    atomic_int n_times;        /* it happens to so many connections, then no more */
+    const char *_Atomic match; /* only on connections where that was asked for; NULL: on any */
     const char *_Atomic text;
     atomic_uint n_connections;
 };

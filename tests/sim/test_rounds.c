@@ -179,8 +179,8 @@ static void test_a_combiner_is_gone_for_good(void **state)
                      2);
 }
 
-/* A client whose update is in a checkpoint has moved before the reducer heard of it: the plan without
- * it ends the checkpoint, and who else was in it is asked again. */
+/* A client whose update is in a checkpoint has moved before the reducer heard of it: the plan
+ * without it ends the checkpoint, and who else was in it is asked again. */
 static void test_a_plan_ends_a_checkpoint(void **state)
 {
     (void)state;
@@ -195,28 +195,27 @@ static void test_a_plan_ends_a_checkpoint(void **state)
     } /* and those at the first combiner have been answered OK */
     world_break(&world, &world.clients[0].proc, &world.combiners[0].proc, false);
     end();
-    expect_from("ann and c1",
-                "[   3.000] ann and c1 lose their connection\n"
-                "[  17.801] round 1 planned: ann bob cay dot\n"
-                "[  17.802] c2 hears plan 1/2\n"
-                "[  17.808] c2 answers ann OK\n"
-                "[  17.809] ann is done with round 1\n"
-                "[  17.810] c2 makes a checkpoint of 3\n"
-                "[  21.902] round 1 planned: ann bob cay dot\n"
-                "[  21.903] c1 hears plan 1/2\n"
-                "[  21.903] c1 loses its checkpoint of round 1\n"
-                "[  21.906] c1 hears plan 1/2\n" /* to its new Hello */
-                "[  21.910] c1 answers bob OK\n"
-                "[  21.911] bob is done with round 1\n"
-                "[  21.912] c1 makes a checkpoint of 1\n"
-                "[  21.912] c1 hears close 1/2\n"
-                "[  21.912] c2 hears close 1/2\n"
-                "[  21.915] c1 hands over round 1/2, 1 updates\n"
-                "[  21.915]   accepted\n"
-                "[  21.915] c2 hands over round 1/2, 3 updates\n"
-                "[  21.915]   accepted\n"
-                "[  21.919] round 1 committed: ann bob cay dot\n"
-                "[  21.921] the session has ended: 1 rounds, 0 of them failed\n");
+    expect_from("ann and c1", "[   3.000] ann and c1 lose their connection\n"
+                              "[  17.801] round 1 planned: ann bob cay dot\n"
+                              "[  17.802] c2 hears plan 1/2\n"
+                              "[  17.808] c2 answers ann OK\n"
+                              "[  17.809] ann is done with round 1\n"
+                              "[  17.810] c2 makes a checkpoint of 3\n"
+                              "[  21.902] round 1 planned: ann bob cay dot\n"
+                              "[  21.903] c1 hears plan 1/2\n"
+                              "[  21.903] c1 loses its checkpoint of round 1\n"
+                              "[  21.906] c1 hears plan 1/2\n" /* to its new Hello */
+                              "[  21.910] c1 answers bob OK\n"
+                              "[  21.911] bob is done with round 1\n"
+                              "[  21.912] c1 makes a checkpoint of 1\n"
+                              "[  21.912] c1 hears close 1/2\n"
+                              "[  21.912] c2 hears close 1/2\n"
+                              "[  21.915] c1 hands over round 1/2, 1 updates\n"
+                              "[  21.915]   accepted\n"
+                              "[  21.915] c2 hands over round 1/2, 3 updates\n"
+                              "[  21.915]   accepted\n"
+                              "[  21.919] round 1 committed: ann bob cay dot\n"
+                              "[  21.921] the session has ended: 1 rounds, 0 of them failed\n");
 }
 
 /* -- stops ------------------------------------------------------------------------------------ */

@@ -237,10 +237,10 @@ int main(int argc, char **argv)
             }
         }
     }
-    (void)printf(
-        "\n%" PRIu64 " seeds: %u rounds committed, %u failed, %u checkpoints made, %u lost, %" PRIu64
-        " events, %" PRIu64 " ms\n",
-        n_seeds, totals.committed, totals.failed, totals.checkpoints, totals.checkpoints_lost,
-        totals.events, fed_clock_mono_ms() - since_ms);
+    (void)printf("\n%" PRIu64
+                 " seeds: %u rounds committed, %u failed, %u checkpoints made, %u lost, %" PRIu64
+                 " events, %" PRIu64 " ms\n",
+                 n_seeds, totals.committed, totals.failed, totals.checkpoints,
+                 totals.checkpoints_lost, totals.events, fed_clock_mono_ms() - since_ms);
     return n_failures == 0 ? 0 : 1;
 }

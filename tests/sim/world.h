@@ -42,8 +42,9 @@ struct world_settings {
     unsigned rpc_loss; /* one in so many calls, or their answers, is lost; 0: none */
     unsigned poison;   /* one in so many updates is refused by the check */
     unsigned no_space; /* one in so many ADMITs cannot be written */
-    unsigned checkpoint_at; /* so many updates as files make a checkpoint of the sum; 0: none is made */
-    unsigned spoil;         /* one in so many checkpoints cannot be read back */
+    unsigned
+        checkpoint_at; /* so many updates as files make a checkpoint of the sum; 0: none is made */
+    unsigned spoil;    /* one in so many checkpoints cannot be read back */
     unsigned crash;    /* one in so many fault points kills its process */
     unsigned roaming;  /* one in so many times a Confed client comes back to any combiner */
     bool is_forged;    /* somebody sends updates in the clients' names; only in a world where their
@@ -299,7 +300,7 @@ struct world {
     bool is_disk_lost;  /* of a combiner: then some promises do not hold */
     unsigned n_checkpoints;
     unsigned n_checkpoints_lost;
-    char failure[512];  /* empty: the law holds */
+    char failure[512]; /* empty: the law holds */
 };
 
 void world_init(struct world *world,

@@ -69,8 +69,8 @@ void check_checkpoint_lost(struct world *world,
     sim_say(&world->sim, "%s loses its checkpoint of round %s", combiner->proc.name,
             plan->round_id);
     if (is_fitting && !is_spoilt) {
-        world_fail(world, "%s drops a checkpoint of round %s/%u for no reason",
-                   combiner->proc.name, plan->round_id, (unsigned)plan->plan_seq);
+        world_fail(world, "%s drops a checkpoint of round %s/%u for no reason", combiner->proc.name,
+                   plan->round_id, (unsigned)plan->plan_seq);
     }
 }
 

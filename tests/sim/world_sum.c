@@ -69,8 +69,7 @@ static struct loss lose(struct combiner *combiner, struct folder *folder, bool i
         }
     }
     folder->n_entries = n;
-    folder->lost =
-        realloc(folder->lost, (folder->n_lost + loss.n_entries) * sizeof(*folder->lost));
+    folder->lost = realloc(folder->lost, (folder->n_lost + loss.n_entries) * sizeof(*folder->lost));
     assert(folder->lost != NULL);
     memcpy(folder->lost + folder->n_lost, loss.entries, loss.n_entries * sizeof(*loss.entries));
     folder->n_lost += loss.n_entries;

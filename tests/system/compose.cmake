@@ -1,1 +1,1 @@
-confed_system_test(compose compose/test_compose.py TIMEOUT 900 LABELS slow ALONE)
+confed_system_test(compose compose/test_compose.py TIMEOUT 1800 LABELS slow ALONE)

@@ -27,10 +27,11 @@ class Crash(unittest.TestCase):
                 "--epochs", "1", "--batch", "16", "--lr", "0.05"]
 
     @classmethod
-    def start(cls, fed, reducer_fault=None, combiner_fault=None, client_fault=None):
+    def start(cls, fed, reducer_fault=None, combiner_fault=None, client_fault=None,
+              combiner_options=()):
         data.small_mnist(fed.folder / "data")
         fed.start_reducer(fault=reducer_fault)
-        fed.start_combiner(fault=combiner_fault)
+        fed.start_combiner(fault=combiner_fault, options=combiner_options)
         for i in range(N_CLIENTS):
             fed.start_client(f"client-{i}", fault=client_fault if i == 0 else None,
                              options=cls.client_options(fed, i), trainer="cnn")
@@ -99,13 +100,13 @@ class Crash(unittest.TestCase):
 
     # -- the combiner ------------------------------------------------------------------------
 
-    def kill_combiner_at(self, point):
+    def kill_combiner_at(self, point, options=()):
         with Federation() as fed:
-            self.start(fed, combiner_fault=point)
+            self.start(fed, combiner_fault=point, combiner_options=options)
             session = self.begin(fed)
             self.assertEqual(fed.combiners["combiner"].wait_end(60), -9,
                              f"it did not come to {point}")
-            fed.start_combiner()
+            fed.start_combiner(options=options)
             self.check(self.finish(fed, session))
             return {client.name: client.text().count(" round.trained ")
                     for client in fed.clients.values()}
@@ -123,6 +124,21 @@ class Crash(unittest.TestCase):
     def test_combiner_answered(self):
         self.assertEqual(set(self.kill_combiner_at("combiner.answered").values()), {ROUNDS},
                          "nobody whose update was accepted trains again")
+
+    def kill_combiner_at_checkpoint(self, point):
+        """The calm run makes none: its bits are the same."""
+        self.assertEqual(
+            set(self.kill_combiner_at(point, ["--spool-bytes-max", "1MiB"]).values()), {ROUNDS},
+            "nobody whose update was accepted trains again")
+
+    def test_combiner_checkpoint_written(self):
+        self.kill_combiner_at_checkpoint("combiner.checkpoint_written:2")
+
+    def test_combiner_checkpointed(self):
+        self.kill_combiner_at_checkpoint("combiner.checkpointed")
+
+    def test_combiner_checkpoint_swept(self):
+        self.kill_combiner_at_checkpoint("combiner.checkpoint_swept:2")
 
     def test_combiner_sealed(self):
         self.assertEqual(set(self.kill_combiner_at("combiner.sealed").values()), {ROUNDS},

@@ -370,6 +370,8 @@ class Dashboard(unittest.TestCase):
         for i in range(1000 - have + 7):
             self.fed.rest("POST", "/api/v1/clients/add", {
                 "client_id": f"far-{i:04d}", "name": f"far-{(i * 7919) % 1000:04d}", "package": "local"})
+        self.browser.wait(lambda: self.fed.rest("GET", "/api/v1/clients/count")[1] == 1007, 60,
+                          "the rows of 1,007 clients")
         page = self.open("network")
         page.wait_text("1,007 in all", ".filter")
         measure = """

@@ -26,6 +26,8 @@ def routes():
     """routes.c's (method, path), with every resource by its name."""
     text = (federation.ROOT / "reducer/rest/routes.c").read_text()
     table = text[text.index("routes[] = {"):text.index("\n};")]
+    # The dashboard's pages are for people: see tests/system/test_dashboard.py.
+    table = "\n".join(line for line in table.splitlines() if "rest_dashboard_" not in line)
     found = set()
     for api, path, method in ROUTE.findall(table):
         path = ("/api/v1/" if api else "") + path.replace(":id", "{id}")
@@ -196,6 +198,22 @@ class OpenApi(unittest.TestCase):
                  want=200)
         fed.wait_session(self.other)
 
+    def ask_views(self, fed):
+        """Flat rows: each with something in it but for what echo clients do not do."""
+        for name, query in (("rounds", ""), ("client-rounds", "client_id=client-00"),
+                            ("refusals", "client_id=client-00"), ("client-times", ""),
+                            ("combiner-times", ""), ("timeline", "round_id=1"),
+                            ("validations", ""), ("confusion", f"model_id={self.model}")):
+            path = f"/api/v1/views/{name}"
+            of = "" if name in ("timeline", "confusion") else f"&session_id={self.session}"
+            _, answer = self.ask(fed, "get", path, query=f"?{query}{of}", want=200)
+            self.assertEqual(answer["count"], len(answer["result"]))
+            self.assertEqual(answer["count"] > 0, name not in ("refusals", "confusion"), name)
+            self.ask(fed, "get", path, query=f"?{query}{of}&format=csv", want=200)
+            if "=" in query:
+                self.ask(fed, "get", path, want=400)
+        self.ask(fed, "get", "/api/v1/views/timeline", query="?round_id=none", want=404)
+
     def test_answers(self):
         with Federation() as fed:
             self.prepare(fed)
@@ -207,6 +225,7 @@ class OpenApi(unittest.TestCase):
             self.ask_resources(fed)
             self.ask_ids(fed)
             self.ask(fed, "get", "/api/v1/live", query="?after=x", want=400)
+            self.ask_views(fed)
             stream = ("get", "/api/v1/events/stream")  # test_events.py's
             for method, path in sorted(routes() - self.asked - {stream}):
                 self.ask(fed, method, path, None if method in ("get", "delete") else {})

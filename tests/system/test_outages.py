@@ -6,69 +6,21 @@ import threading
 import time
 import unittest
 
-import data
 import federation
 from federation import Failed, Federation
 from mongo import MongoServer, free_port
+from outage import N_CLIENTS, ROUNDS, OutageCase
 
-N_CLIENTS = 2
-ROUNDS = 2
 AWAY_S = 5  # several times what one call waits (mongo.HASTY)
 
 
-class Outage(unittest.TestCase):
+class Outage(OutageCase):
     @classmethod
     def setUpClass(cls):
         cls.server = MongoServer()
         cls.addClassCleanup(cls.server.__exit__, None, None, None)
         cls.server.start()
-        with Federation() as fed:  # a calm run, on files
-            cls.start(fed)
-            cls.calm = cls.finish(fed, cls.begin(fed))
-
-    @classmethod
-    def start(cls, fed, fault=None):
-        data.small_mnist(fed.folder / "data")
-        fed.start_reducer(fault=fault)
-        fed.start_combiner()
-        for i in range(N_CLIENTS):
-            fed.start_client(f"client-{i}", trainer="cnn", options=[
-                "--data", fed.folder / "data", "--shard", f"{i}/{N_CLIENTS}", "--seed", "3",
-                "--epochs", "1", "--batch", "16", "--lr", "0.05"])
-        fed.wait_clients(N_CLIENTS)
-
-    @staticmethod
-    def seed(fed):
-        path = fed.folder / "seed.npz"
-        fed.cli("model", "new", "cnn", "--seed", "5", "--output", path)
-        return fed.upload_model(path)
-
-    @classmethod
-    def begin(cls, fed):
-        return fed.start_session(cls.seed(fed), rounds=ROUNDS, clients_required=N_CLIENTS,
-                                 round_timeout=100)
-
-    @staticmethod
-    def finish(fed, session):
-        row = fed.wait_session(session, 160)
-        done = fed.rounds(session)
-
-        def are_validated(_):
-            answer = fed.rest("GET", f"/api/v1/validations/?session_id={session}")[1]
-            return answer["count"] == ROUNDS * N_CLIENTS
-        fed.wait_live(are_validated, 60, "the validations")
-        return {
-            "status": row["status"], "failed": row["failed_rounds"],
-            "phases": [r["phase"] for r in done],
-            "clients": [sorted(e["client_id"] for e in r["entries"]) for r in done],
-            "sha256": [r["model_sha256"] for r in done],
-        }
-
-    def check(self, fed, got):
-        self.assertEqual(self.calm["phases"], ["committed"] * ROUNDS)
-        self.assertEqual(got, self.calm)
-        self.assertTrue(all(process.is_running() for process in fed.processes), "nobody died")
-        self.assertEqual(fed.live()["trouble"], [])
+        cls.run_calm()
 
     def federation(self):
         return Federation(store=self.server.url())
@@ -101,8 +53,7 @@ class Outage(unittest.TestCase):
             self.start(fed, fault=f"{point}:1:stop")
             session = []
             model = self.seed(fed)
-            starter = threading.Thread(target=lambda: session.append(fed.start_session(
-                model, rounds=ROUNDS, clients_required=N_CLIENTS, round_timeout=100)))
+            starter = threading.Thread(target=lambda: session.append(self.begin(fed, model)))
             starter.start()
             fed.reducer.wait_stopped(60)
             self.server.kill()
@@ -170,8 +121,7 @@ class Outage(unittest.TestCase):
             self.assertEqual(status, 503, answer)
             self.server.start()
             fed.wait_live(lambda _: fed.rest("GET", "/ready")[0] == 200, 30, "readiness")
-            session = fed.start_session(model, rounds=ROUNDS, clients_required=N_CLIENTS,
-                                        round_timeout=100)
+            session = self.begin(fed, model)
             self.check(fed, self.finish(fed, session))
 
     def test_reducer_starts_before_the_database(self):

@@ -136,6 +136,10 @@ class Rest(unittest.TestCase):
         self.assertIn(listed["model_id"], row)
         for name in RESOURCES:
             self.taken(200, "GET", f"/api/v1/{name}/", headers={"Accept": "text/csv"})
+        model = listed["model_id"]
+        for path in (f"models/{model}/ancestors?include_self=true&format=csv",
+                     "models/leaf-nodes?format=csv"):
+            self.assertEqual(self.taken(200, "GET", "/api/v1/" + path).decode(), text)
 
     # -- models, packages, sessions
 
@@ -151,7 +155,6 @@ class Rest(unittest.TestCase):
             self.assertTrue(answer["message"] and answer["code"])
         self.assertEqual(self.taken(200, "GET", "/api/v1/models/count"), 0)
         self.refused(400, "POST", "/api/v1/models/", {"a": 1})
-        self.refused(413, "POST", "/api/v1/sessions/", b"x" * (2 << 20))
 
     def test_seed_and_trail(self):
         """Rule 23; models are not deleted (22)."""

@@ -30,7 +30,8 @@ RULES = [
     (r"common/rpc/", BASE + ("common/sync/", "common/rpc/")),
     (r"(reducer|combiner|client)/core/", PURE_BASE + ("common/model/", "common/link/link.h", r"\1core")),
     # On workers, over files of the spool; still no threads, clocks, log.
-    (r"(combiner)/aggregate/", PURE_BASE + ("common/base/file.h", "common/model/", "common/link/", "combiner/aggregate/")),
+    (r"(combiner)/aggregate/", PURE_BASE
+     + ("common/base/file.h", "common/base/pages.h", "common/model/", "common/link/", "combiner/aggregate/")),
     (r"reducer/store/", BASE + ("common/conf/", "common/net/", "reducer/store/")),
     (r"reducer/blob/", BASE + ("common/conf/", "common/net/", "common/model/", "reducer/blob/")),
     (r"reducer/dashboard/", BASE + ("reducer/dashboard/",)),

@@ -1,4 +1,5 @@
 /* The daemon as it runs, between a reducer and clients that the test plays. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
 #include <signal.h>
@@ -35,6 +36,7 @@ struct fixture {
     struct peer *bob;
     struct fed_buf base; /* the model file */
     const char *fault;
+    const char *spool_bytes_max;
     char address[64];
     int pid;
 };
@@ -55,6 +57,8 @@ static int exec_combiner(void *arg)
                           peer_text(f->ready),
                           peer_text("--heartbeat-pace=300ms"),
                           peer_text("--log-level=warning"),
+                          peer_text("--spool-bytes-max"),
+                          peer_text(f->spool_bytes_max),
                           NULL};
 
     if (f->fault != NULL) {
@@ -134,7 +138,8 @@ static struct fed_buf model(struct fixture *f, double change)
     return test_file_read(path);
 }
 
-static void send_plan(struct fixture *f, const char *round_id, uint64_t plan_seq)
+static void
+send_plan_to(struct fixture *f, const char *round_id, uint64_t plan_seq, size_t n_clients)
 {
     static int32_t scales[] = {SCALE, SCALE};
     static char clients[][FED_ID_SIZE] = {"alice", "bob"};
@@ -153,11 +158,16 @@ static void send_plan(struct fixture *f, const char *round_id, uint64_t plan_seq
                                   .examples_max = 1000000,
                                   .task_data = data,
                                   .client_ids = clients,
-                                  .n_clients = 2,
+                                  .n_clients = n_clients,
                                   .time_left_ms = 60000};
     (void)snprintf(down.plan.round_id, sizeof(down.plan.round_id), "%s", round_id);
     fed_sha256_once(f->base.data, f->base.size, down.plan.base_sha256);
     fake_send(f->fake, &down);
+}
+
+static void send_plan(struct fixture *f, const char *round_id, uint64_t plan_seq)
+{
+    send_plan_to(f, round_id, plan_seq, 2);
 }
 
 static void send_close(struct fixture *f, const char *round_id, uint64_t plan_seq)
@@ -241,6 +251,7 @@ static int set_up(void **state)
     assert_int_equal(fed_rpc_new(f->loop.loop, &f->rpc, NULL), 0);
     f->fake = fake_start(&f->loop, f->rpc, f->partial);
     f->base = model(f, 0);
+    f->spool_bytes_max = "1GiB";
     fake_set_model(f->fake, f->base.data, f->base.size);
     start(f);
     *state = f;
@@ -382,7 +393,7 @@ static void test_after_a_kill_nobody_trains_again(void **state)
     peer_free(f->alice);
     peer_free(f->bob);
     f->pid = test_child_start(exec_combiner, f);
-    (void)fake_wait(f->fake, "7/1/1/1/0"); /* Hello: PLANNED, one admitted */
+    assert_non_null(strstr(fake_wait(f->fake, "rounds= 7/1/"), "/1/0")); /* Hello: one admitted */
     (void)unlink(f->ready);
     kill_it(f);
     start(f);
@@ -424,6 +435,76 @@ static void test_another_plan_rebuilds_the_sum(void **state)
     send_close(f, "7", 2);
     (void)fake_wait(f->fake, "partial 7/2 entries=2");
     assert_partial(f, changes, examples, 2);
+}
+
+/* Until the file of the last update has gone. */
+static void wait_checkpoint(struct fixture *f)
+{
+    char path[FED_PATH_SIZE];
+    bool has_file = true;
+
+    (void)snprintf(path, sizeof(path), "%.900s/rounds/7", f->spool);
+    for (int i = 0; has_file; i++) {
+        const struct timespec pause = {.tv_nsec = 10000000};
+        const struct dirent *file;
+        DIR *dir = opendir(path);
+        assert_non_null(dir);
+        assert_true(i < 1000);
+        has_file = false;
+        /* NOLINTNEXTLINE(concurrency-mt-unsafe): one reader, a stream of its own */
+        while ((file = readdir(dir)) != NULL) {
+            has_file = has_file || strncmp(file->d_name, "update-", 7) == 0;
+        }
+        (void)closedir(dir);
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+/* With room for less than an update each fold makes a checkpoint. */
+static void test_a_checkpoint_counts_until_a_plan_ends_it(void **state)
+{
+    static const double changes[] = {0.25, 0.5};
+    static const double examples[] = {3, 4};
+    struct fixture *f = *state;
+    char data[512];
+
+    kill_it(f);
+    f->spool_bytes_max = "1KiB";
+    start(f);
+    attach_both(f);
+    send_plan(f, "7", 1);
+    (void)peer_wait_task(f->alice, 1, data);
+    upload(f, f->alice, "a-1", 0.25);
+    announce(f->alice, "a-1", "3");
+    wait_checkpoint(f);
+    upload(f, f->bob, "b-1", 0.5);
+    announce(f->bob, "b-1", "4");
+    wait_checkpoint(f);
+    kill_it(f);
+    peer_free(f->alice);
+    peer_free(f->bob);
+    f->pid = test_child_start(exec_combiner, f);
+    assert_non_null(strstr(fake_wait(f->fake, "rounds= 7/1/"), "/2/0")); /* Hello: both admitted */
+    (void)unlink(f->ready);
+    kill_it(f);
+    start(f);
+    attach_both(f);
+    send_close(f, "7", 1);
+    (void)fake_wait(f->fake, "partial 7/1 entries=2");
+    assert_partial(f, changes, examples, 2);
+    /* Without bob: alice is asked again. */
+    send_plan_to(f, "7", 2, 1);
+    (void)fake_wait(f->fake, "hello clients=2 rounds= 7/2/2/0/0");
+    (void)peer_wait_task(f->alice, 1, data);
+    announce(f->alice, "a-1", "3"); /* as one does who has not heard the OK: and asked once more */
+    (void)peer_wait_task(f->alice, 2, data);
+    upload(f, f->alice, "a-1", 0.25);
+    announce(f->alice, "a-1", "3");
+    (void)fake_wait(f->fake, "admitted 7/2 alice a-1 3");
+    send_close(f, "7", 2);
+    (void)fake_wait(f->fake, "partial 7/2 entries=1");
+    assert_partial(f, changes, examples, 1);
+    assert_false(fake_has(f->fake, "refused"));
 }
 
 static void test_a_corrupt_partial_is_sent_again(void **state)
@@ -689,6 +770,7 @@ int main(void)
         TEST(test_what_does_not_count_is_answered_ok_and_said_why),
         TEST(test_after_a_kill_nobody_trains_again),
         TEST(test_another_plan_rebuilds_the_sum),
+        TEST(test_a_checkpoint_counts_until_a_plan_ends_it),
         TEST(test_a_corrupt_partial_is_sent_again),
         TEST(test_a_name_is_bound_to_its_connection),
         TEST(test_the_newest_stream_wins),

@@ -17,8 +17,10 @@
 #define SCALE      20
 
 static const struct fed_npz_limits limits = {1U << 24, 1U << 20};
-static const struct fed_tensor shape = {
-    .dtype = FED_DTYPE_F4, .rank = 1, .shape = {N_ELEMENTS}, .n_elements = N_ELEMENTS};
+static const struct fed_tensor shape = {.dtype = FED_DTYPE_F4,
+                                        .rank = 1,
+                                        .shape = {N_ELEMENTS},
+                                        .n_elements = N_ELEMENTS};
 
 struct fixture {
     struct test_folder folder;
@@ -240,8 +242,8 @@ static int checkpoint_twice(void *arg)
     return 0;
 }
 
-/* These go before all others: a process reads the name of its fault point once, and a child has what
- * its parent has read. */
+/* These go before all others: a process reads the name of its fault point once, and a child has
+ * what its parent has read. */
 static void kill_at(struct fixture *f, const char *fault, unsigned n_files)
 {
     f->fault = fault;

@@ -26,15 +26,15 @@ struct fixture {
 /* In libc's place: what was flushed, the last parts of the names one after the other. */
 static char flushed[512];
 
-int fdatasync(int fd)
+int fdatasync(int fildes)
 {
-    char link[64];
-    char path[FED_PATH_SIZE] = "";
+    char self[64];
+    char target[FED_PATH_SIZE] = "";
     const size_t used = strlen(flushed);
 
-    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    assert_true(readlink(link, path, sizeof(path) - 1) > 0);
-    (void)snprintf(flushed + used, sizeof(flushed) - used, "%s ", strrchr(path, '/') + 1);
+    (void)snprintf(self, sizeof(self), "/proc/self/fd/%d", fildes);
+    assert_true(readlink(self, target, sizeof(target) - 1) > 0);
+    (void)snprintf(flushed + used, sizeof(flushed) - used, "%s ", strrchr(target, '/') + 1);
     return 0;
 }
 

@@ -184,7 +184,7 @@ static void test_prune_asks_before_it_removes(void **state)
     assert_non_null(strstr(f->errors, "--keep N is missing"));
     (void)fake_reducer_take_log(f->fake);
     assert_int_equal(run(f, "model prune --keep 3 --keep-best loss"), FED_EXIT_OK);
-    assert_non_null(strstr(f->out, "1 models would go, 2048 B; 1 stay\n"));
+    assert_non_null(strstr(f->out, "1 model would go, 2048 B; 1 stay\n"));
     assert_non_null(strstr(f->out, "nothing was removed; --yes does it\n"));
     assert_string_equal(fake_reducer_take_log(f->fake),
                         "POST /api/v1/models/prune "
@@ -195,7 +195,7 @@ static void test_prune_asks_before_it_removes(void **state)
                         "{\"keep\":3,\"keep_best\":\"\",\"dry_run\":true}\n"
                         "POST /api/v1/models/prune "
                         "{\"keep\":3,\"keep_best\":\"\",\"dry_run\":false}\n");
-    assert_non_null(strstr(f->out, "1 models removed"));
+    assert_non_null(strstr(f->out, "1 model removed"));
     assert_int_equal(run(f, "--json model prune --keep 3"), FED_EXIT_OK);
     assert_int_equal(f->out[0], '{');
 }

@@ -259,7 +259,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_plan_waits_for_enough_clients),
-        TEST(test_a_full_disk_stops_planning), TEST(test_nobody_in_time),
+        TEST(test_a_full_disk_stops_planning),
+        TEST(test_nobody_in_time),
         TEST(test_after_a_lost_combiner_its_clients_are_waited_for),
         TEST(test_a_draw_does_not_depend_on_the_combiners),
         TEST(test_only_named_clients_are_asked),

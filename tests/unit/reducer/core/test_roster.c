@@ -220,6 +220,29 @@ static void test_who_is_away_for_long_makes_room(void **state)
     assert_null(roster_find_combiner(roster, "c1"));
 }
 
+static void test_what_is_deleted_is_forgotten(void **state)
+{
+    struct roster *roster = *state;
+
+    (void)hello(roster, 1, "c1", "b", "ab", 10);
+    (void)hello(roster, 2, "c2", "b", "x", 10);
+    assert_false(roster_forget_client(roster, "a"));
+    assert_false(roster_forget_combiner(roster, "c1"));
+    assert_true(roster_forget_client(roster, "nobody"));
+    assert_true(roster_forget_combiner(roster, "nobody"));
+    state_of(roster, 1, "a", FED_CLIENT_GONE, 20);
+    assert_true(roster_forget_client(roster, "a"));
+    assert_null(roster_find_client(roster, "a"));
+    assert_int_equal(roster_find_combiner(roster, "c1")->n_attached, 1);
+    (void)roster_link_closed(roster, 1, 30);
+    assert_true(roster_forget_combiner(roster, "c1"));
+    assert_null(roster_find_combiner(roster, "c1"));
+    assert_null(roster_find_client(roster, "b"));
+    assert_non_null(roster_find_client(roster, "x"));
+    (void)hello(roster, 3, "c1", "b", "a", 40); /* back, as if for the first time */
+    assert_true(roster_is_present(roster_find_client(roster, "a")));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -231,6 +254,7 @@ int main(void)
         TEST(test_where_a_client_is_sent),
         TEST(test_bounds),
         TEST(test_who_is_away_for_long_makes_room),
+        TEST(test_what_is_deleted_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/blocking.h"
 #include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/net/http_client.h"
@@ -72,11 +73,24 @@ static void set_status(struct fixture *fixture, struct host_ask *ask, const char
     const char *id = text_at(ask->input, "session_id");
     json_t *document = NULL;
 
+    fed_blocking_allow(true);
     assert_int_equal(store_get(fixture->host.store, STORE_SESSIONS, id, &document, NULL), 0);
     (void)json_object_set_new(document, "status", json_string(status));
     (void)json_object_set(document, "_input", ask->input);
     assert_int_equal(store_put(fixture->host.store, STORE_SESSIONS, document, NULL), 0);
+    fed_blocking_allow(false);
     json_decref(document);
+}
+
+static void answer_forget(const struct fixture *fixture, struct host_ask *ask)
+{
+    const char *id = json_string_value(json_object_get(ask->input, "client_id"));
+    const char *online = id != NULL ? fixture->online_client : fixture->online_combiner;
+    bool is_online;
+
+    id = id != NULL ? id : text_at(ask->input, "combiner_id");
+    is_online = online != NULL && strcmp(id, online) == 0;
+    answer(ask, is_online ? 409 : 200, json_pack("{s:s}", "message", "as the host says"));
 }
 
 static void handle(void *arg)
@@ -112,6 +126,9 @@ static void handle(void *arg)
             break;
         }
         answer(ask, 200, live_state(fixture));
+        break;
+    case HOST_FORGET:
+        answer_forget(fixture, ask);
         break;
     case HOST_LISTEN:
         (void)feed_hear(fixture->host.feed);
@@ -388,4 +405,14 @@ char *raw(struct fixture *fixture, const void *bytes, size_t size)
 const char *text_at(const json_t *object, const char *key)
 {
     return json_string_value(json_object_get(object, key));
+}
+
+void expect_head(struct fixture *fixture, const char *request, const char *head)
+{
+    char *answer = raw(fixture, request, strlen(request));
+
+    if (strstr(answer, head) == NULL) {
+        fail_msg("%.200s\n answered: %.400s\n want: %s", request, answer, head);
+    }
+    free(answer);
 }

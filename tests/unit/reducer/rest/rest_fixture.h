@@ -92,4 +92,7 @@ int raw_connect(const struct fixture *fixture);
 
 const char *text_at(const json_t *object, const char *key);
 
+/* Send a request as it stands; the head of its answer must hold this text. */
+void expect_head(struct fixture *fixture, const char *request, const char *head);
+
 #endif /* TESTS_UNIT_REDUCER_REST_REST_FIXTURE_H */

@@ -88,7 +88,8 @@ static void test_columns_are_bounded(void **state)
     }
     memcpy(rows + n, "}]", 3);
     free(csv_of(rows, -FED_E_LIMIT));
-    (void)snprintf(rows, 2 * REST_CSV_NAME_SIZE, "[{\"%0*d\":1}]", (int)REST_CSV_NAME_SIZE, 0);
+    (void)snprintf(rows, 2 * (size_t)REST_CSV_NAME_SIZE, "[{\"%0*d\":1}]", (int)REST_CSV_NAME_SIZE,
+                   0);
     free(csv_of(rows, -FED_E_LIMIT));
     free(rows);
 }

@@ -17,16 +17,6 @@
 #define POLLS_N    200
 #define PIECES_MAX 2048U
 
-static void expect_head(struct fixture *fixture, const char *request, const char *head)
-{
-    char *answer = raw(fixture, request, strlen(request));
-
-    if (strstr(answer, head) == NULL) {
-        fail_msg("%.200s\n answered: %.400s\n want: %s", request, answer, head);
-    }
-    free(answer);
-}
-
 static void test_small_paths(void **state)
 {
     struct fixture *fixture = *state;
@@ -62,7 +52,6 @@ static void test_unknown_paths_and_methods(void **state)
 {
     struct fixture *fixture = *state;
 
-    json_decref(expect(fixture, 404, "GET", "/", NULL));
     json_decref(expect(fixture, 404, "GET", "/api/v1/statusesX", NULL));
     json_decref(expect(fixture, 404, "GET", "/api/v1/statuses/a/b", NULL));
     json_decref(expect(fixture, 404, "POST", "/nothing", "{}"));

@@ -1,0 +1,63 @@
+"""What the tests of outages share: one session on MNIST-like data, and what came of it."""
+
+import unittest
+
+import data
+from federation import Federation
+
+N_CLIENTS = 2
+ROUNDS = 2
+
+
+class OutageCase(unittest.TestCase):
+    """cls.calm is what the session gives on files, undisturbed."""
+
+    @classmethod
+    def run_calm(cls):
+        with Federation() as fed:
+            cls.start(fed)
+            cls.calm = cls.finish(fed, cls.begin(fed))
+
+    @classmethod
+    def start(cls, fed, fault=None):
+        data.small_mnist(fed.folder / "data")
+        fed.start_reducer(fault=fault)
+        fed.start_combiner()
+        for i in range(N_CLIENTS):
+            fed.start_client(f"client-{i}", trainer="cnn", options=[
+                "--data", fed.folder / "data", "--shard", f"{i}/{N_CLIENTS}", "--seed", "3",
+                "--epochs", "1", "--batch", "16", "--lr", "0.05"])
+        fed.wait_clients(N_CLIENTS)
+
+    @staticmethod
+    def seed(fed):
+        path = fed.folder / "seed.npz"
+        fed.cli("model", "new", "cnn", "--seed", "5", "--output", path)
+        return fed.upload_model(path)
+
+    @classmethod
+    def begin(cls, fed, model=None):
+        return fed.start_session(model or cls.seed(fed), rounds=ROUNDS, clients_required=N_CLIENTS,
+                                 round_timeout=100)
+
+    @staticmethod
+    def finish(fed, session):
+        row = fed.wait_session(session, 160)
+        done = fed.rounds(session)
+
+        def are_validated(_):
+            answer = fed.rest("GET", f"/api/v1/validations/?session_id={session}")[1]
+            return answer["count"] == ROUNDS * N_CLIENTS
+        fed.wait_live(are_validated, 60, "the validations")
+        return {
+            "status": row["status"], "failed": row["failed_rounds"],
+            "phases": [r["phase"] for r in done],
+            "clients": [sorted(e["client_id"] for e in r["entries"]) for r in done],
+            "sha256": [r["model_sha256"] for r in done],
+        }
+
+    def check(self, fed, got):
+        self.assertEqual(self.calm["phases"], ["committed"] * ROUNDS)
+        self.assertEqual(got, self.calm)
+        self.assertTrue(all(process.is_running() for process in fed.processes), "nobody died")
+        self.assertEqual(fed.live()["trouble"], [])

@@ -1,0 +1,1 @@
+confed_system_test(spool test_spool.py TIMEOUT 300)

@@ -1,0 +1,156 @@
+"""The object store goes away in each phase of a round, or is not there at the start: nothing is
+lost, nobody dies, REST and the CLI say what is awaited, and the session ends with the bits of a calm
+one on files."""
+
+import hashlib
+import os
+import sys
+import threading
+import time
+import unittest.mock
+
+import federation
+from federation import Failed, Federation
+from minio import MinioServer, SECRET_KEY
+from outage import OutageCase
+
+AWAY_S = 7  # more than the reducer's own patience with one call
+
+
+class BlobOutage(OutageCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.run_calm()
+        cls.server = MinioServer()
+        cls.addClassCleanup(cls.server.__exit__, None, None, None)
+        cls.server.start()
+        cls.enterClassContext(unittest.mock.patch.dict(os.environ, cls.server.environment()))
+
+    def federation(self):
+        return Federation(blob=self.server.url())
+
+    def check(self, fed, got):
+        super().check(fed, got)
+        self.assertNotIn(SECRET_KEY, fed.reducer.text())
+
+    def says_so(self, fed, what):
+        """/health, the live state and `confed status` name the object store and what is not done."""
+        live = fed.wait_live(lambda state: state["trouble"], 30, "the trouble")
+        text = fed.rest("GET", "/health")[1].decode()
+        for said in (live["trouble"][0], text, fed.cli("status")):
+            if what not in said or f"object store 127.0.0.1:{self.server.port}" not in said:
+                raise Failed(f"this does not say what is awaited: {said}")
+
+    def away_at(self, point, what=None, away=None):
+        """The reducer stands still at the point while the server is killed (or what `away` does);
+        `what`: what is awaited then."""
+        with self.federation() as fed:
+            self.start(fed, fault=f"{point}:1:stop")
+            session = []
+            model = self.seed(fed)
+            starter = threading.Thread(target=lambda: session.append(self.begin(fed, model)))
+            starter.start()
+            fed.reducer.wait_stopped(60)
+            (away or self.server.kill)()
+            fed.reducer.go_on()
+            if what:
+                self.says_so(fed, what)
+            else:
+                time.sleep(AWAY_S)
+            if away:
+                self.server.freeze(False)
+            else:
+                self.server.start()
+            starter.join(60)
+            self.check(fed, self.finish(fed, session[0]))
+
+    def test_calm(self):
+        with self.federation() as fed:
+            self.start(fed)
+            self.check(fed, self.finish(fed, self.begin(fed)))
+
+    def test_planning(self):
+        self.away_at("reducer.before_planned", "writing the new model")
+
+    def test_open(self):
+        self.away_at("reducer.collecting")
+
+    def test_closing(self):
+        self.away_at("reducer.partial_received", "writing the new model")
+
+    def test_closing_frozen(self):
+        self.away_at("reducer.partial_received", "writing the new model", self.server.freeze)
+
+    def test_commit(self):
+        self.away_at("reducer.blob_written")
+
+    def test_committed(self):
+        self.away_at("reducer.committed", "writing the new model")
+
+    def restart_without(self, point):
+        """The reducer is killed at the point, and comes back before the object store does."""
+        with self.federation() as fed:
+            self.start(fed, fault=point)
+            session = self.begin(fed)
+            self.assertEqual(fed.reducer.wait_end(60), -9)
+            fed.processes.remove(fed.reducer)
+            self.server.kill()
+            fed.start_reducer()
+            self.says_so(fed, "reading the base model")
+            self.server.start()
+            self.check(fed, self.finish(fed, session))
+
+    def test_reducer_starts_in_an_open_round(self):
+        self.restart_without("reducer.collecting")
+
+    def test_reducer_starts_between_two_rounds(self):
+        self.restart_without("reducer.committed")
+
+    def test_downloads_and_uploads(self):
+        """503 and why, soon, while it is away; the same bytes when it is back."""
+        with self.federation() as fed:
+            self.start(fed)
+            model = self.seed(fed)
+            path = f"/api/v1/models/{model}/download"
+            self.server.kill()
+            began = time.monotonic()
+            for status, answer in (fed.rest("GET", path), fed.rest(
+                    "POST", "/api/v1/sessions/start", {"session_id": self.new_session(fed, model)})):
+                self.assertEqual(status, 503, answer)
+                self.assertIn("object store 127.0.0.1", answer["message"])
+            status, _, err = fed.cli("model", "upload", fed.folder / "seed.npz", expect=None)
+            self.assertNotEqual(status, 0)
+            self.assertIn("object store 127.0.0.1", err)
+            self.assertLess(time.monotonic() - began, 30)
+            self.server.start()
+            seed = (fed.folder / "seed.npz").read_bytes()
+            self.assertEqual(hashlib.sha256(fed.rest("GET", path)[1]).digest(),
+                             hashlib.sha256(seed).digest())
+            self.check(fed, self.finish(fed, self.begin(fed, model)))
+
+    @staticmethod
+    def new_session(fed, model):
+        status, row = fed.rest("POST", "/api/v1/sessions/", {"session_config": {
+            "aggregator": "fedavg", "round_timeout": 100, "buffer_size": -1, "clients_required": 1,
+            "delete_models_storage": True, "validate": True, "helper_type": "numpyhelper",
+            "model_id": model}})
+        if status != 201:
+            raise Failed(f"session: {status} {row}")
+        return row["session_id"]
+
+    def test_wrong_keys(self):
+        """Said with what to check, and never with the secret; right keys, and all goes on."""
+        with self.federation() as fed:
+            with unittest.mock.patch.dict(os.environ, FED_REDUCER_BLOB_SECRET_KEY="not this one"):
+                fed.start_reducer()
+            status, _, err = fed.cli("model", "new", "cnn", "--seed", "5", "--output", "seed.npz",
+                                     expect=None)
+            self.assertEqual(status, 0, err)
+            status, _, err = fed.cli("model", "upload", "seed.npz", expect=None)
+            self.assertNotEqual(status, 0)
+            self.assertIn("check blob_secret_key", err)
+            self.assertNotIn("not this one", err + fed.reducer.text())
+
+
+if __name__ == "__main__":
+    sys.exit(federation.main())

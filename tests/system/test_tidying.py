@@ -1,0 +1,57 @@
+"""Blobs that no row names are removed some seconds after a start: uploads that were cut off."""
+
+import re
+import sys
+import time
+import unittest
+
+import federation
+from federation import Federation, random_model
+
+LEFT = "0123abcd-1111-4222-8333-444444444444"
+
+
+def wait_log(process, pattern, seconds=40):
+    until = time.monotonic() + seconds
+    while not re.search(pattern, process.text()):
+        if time.monotonic() > until:
+            raise federation.Failed(f"no '{pattern}':\n{process.tail()}")
+        time.sleep(0.1)
+
+
+class Tidying(unittest.TestCase):
+    def test_what_an_upload_left(self):
+        """What stays is whole: the session goes on from its model."""
+        with Federation() as fed:
+            fed.start_reducer()
+            fed.start_combiner()
+            fed.start_clients(1)
+            fed.wait_clients(1)
+            model = fed.upload_model(random_model(fed.folder / "seed.npz"))
+            fed.wait_session(fed.start_session(model, rounds=1))
+            self.assertEqual(fed.reducer.stop(), 0)
+            fed.processes.remove(fed.reducer)
+            blobs = fed.folder / "blobs"
+            before = sorted(path.name for path in blobs.iterdir())
+            (blobs / LEFT).write_bytes(b"x" * 5000)
+            (blobs / "notes.txt").write_bytes(b"of somebody else")
+            fed.start_reducer()
+            wait_log(fed.reducer, r"blobs\.swept blobs=1 bytes=5000")
+            self.assertEqual(sorted(path.name for path in blobs.iterdir()),
+                             sorted(before + ["notes.txt"]))
+            fed.wait_clients(1)
+            row = fed.wait_session(fed.start_session(model, rounds=1))
+            self.assertEqual((row["status"], row["failed_rounds"]), ("Finished", 0))
+
+    def test_a_database_that_names_none_of_them(self):
+        with Federation() as fed:
+            blobs = fed.folder / "blobs"
+            blobs.mkdir()
+            (blobs / LEFT).write_bytes(b"x" * 5000)
+            fed.start_reducer()
+            wait_log(fed.reducer, r"blobs\.not_swept blobs=1 unnamed=1")
+            self.assertTrue((blobs / LEFT).exists())
+
+
+if __name__ == "__main__":
+    sys.exit(federation.main())

@@ -1,0 +1,1 @@
+confed_system_test(tidying test_tidying.py)
