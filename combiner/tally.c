@@ -71,7 +71,6 @@ int tally_reset(struct tally *tally,
 
     tally_clear(tally);
     rc = summing_new(base, plan->scale_bits, plan->n_tensors, &tally->sum, err);
-    rc = rc < 0 ? rc : summing_prepare(tally->sum, err); /* while the clients train */
     rc = rc < 0 ? rc : checkpoint_open(tally->spool, plan, &held, err);
     rc = rc != 0 ? rc : load(tally, &held, err);
     fed_partial_deinit(&held);

@@ -138,11 +138,6 @@ static int make_sums(struct summing *summing, struct fed_err *err)
                              (unsigned long long)summing->base->layout.n_elements);
 }
 
-int summing_prepare(struct summing *summing, struct fed_err *err)
-{
-    return make_sums(summing, err);
-}
-
 int summing_load(struct summing *summing,
                  const char *path,
                  const struct fed_partial *partial,

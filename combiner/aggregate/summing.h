@@ -43,9 +43,6 @@ FED_NODISCARD int summing_fold(struct summing *summing,
                                const struct fed_npz_limits *limits,
                                uint64_t examples,
                                struct fed_err *err);
-/* Take the memory for the sums now: the first fold has it ready. Fails with FED_E_NOMEM. */
-FED_NODISCARD int summing_prepare(struct summing *summing, struct fed_err *err);
-
 /* Begin from the sums of a partial that has passed fed_partial_open(): before the first fold.
  * Fails with FED_E_INVALID (another number of parameters), FED_E_CORRUPT, FED_E_IO, FED_E_NOMEM:
  * the sum is to be freed. */
@@ -55,7 +52,7 @@ FED_NODISCARD int summing_load(struct summing *summing,
                                struct fed_err *err);
 bool summing_is_broken(const struct summing *summing);
 
-/* (n_elements,) borrowed; NULL while nothing has been prepared, loaded or folded. */
+/* (n_elements,) borrowed; NULL while nothing has been folded. */
 const int64_t *summing_get_sums(const struct summing *summing);
 
 /* Write the partial sum of these entries (sorted here by client_id) under the plan; *ret_sha256 is
