@@ -250,6 +250,7 @@ int main(int argc, char **argv)
     json_decref(session);
     errand_line_init(&bench.journal.line, bench.loop, workers, "journal", on_line, NULL);
     errand_line_init(&bench.side, bench.loop, workers, "records", on_line, NULL);
+    errand_line_give_way(&bench.side, &bench.journal.line);
     records_init(&bench.records, &bench.side, bench.store, &ops, &bench);
     fed_event_init(&bench.begin, begin_round, &bench);
     fed_loop_post(bench.loop, &bench.begin);
