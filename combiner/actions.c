@@ -109,28 +109,43 @@ static int deliver(struct combiner *combiner,
     return 0;
 }
 
-/* The sums are there, the hash is being made: its time is used to send them. */
-static void written(void *arg, const char *round_id, uint64_t plan_seq, struct fed_map *map)
+static struct delivery *
+find_delivery(const struct combiner *combiner, const char *round_id, uint64_t plan_seq)
+{
+    fed_list_for_each (link, &combiner->deliveries) {
+        struct delivery *delivery = FED_CONTAINER_OF(link, struct delivery, link);
+        if (delivery->handover != NULL && delivery->plan_seq == plan_seq &&
+            strcmp(delivery->round_id, round_id) == 0) {
+            return delivery;
+        }
+    }
+    return NULL;
+}
+
+/* Send it while it is written and hashed. */
+static void
+growing(void *arg, const char *round_id, uint64_t plan_seq, struct fed_map *map, uint64_t size)
 {
     struct combiner *combiner = arg;
+    const struct delivery *delivery;
 
-    if (combiner->phase >= COMBINER_CLOSING ||
-        deliver(combiner, round_id, plan_seq, NULL, map) < 0) {
+    if (map != NULL && (combiner->phase >= COMBINER_CLOSING ||
+                        deliver(combiner, round_id, plan_seq, NULL, map) < 0)) {
         fed_map_close(map);
+    }
+    delivery = find_delivery(combiner, round_id, plan_seq);
+    if (delivery != NULL) {
+        handover_extend(delivery->handover, size);
     }
 }
 
 static void put_partial(struct combiner *combiner, const struct collector_action *action)
 {
+    const struct delivery *delivery = find_delivery(combiner, action->round_id, action->plan_seq);
     char path[FED_PATH_SIZE];
 
-    fed_list_for_each (link, &combiner->deliveries) {
-        struct delivery *delivery = FED_CONTAINER_OF(link, struct delivery, link);
-        if (delivery->handover != NULL && delivery->plan_seq == action->plan_seq &&
-            strcmp(delivery->round_id, action->round_id) == 0 &&
-            handover_release(delivery->handover)) {
-            return;
-        }
+    if (delivery != NULL && handover_release(delivery->handover)) {
+        return;
     }
     if (spool_path_round(combiner->spool, action->round_id, "partial", path, NULL) == 0) {
         (void)deliver(combiner, action->round_id, action->plan_seq, path, NULL);
@@ -446,7 +461,7 @@ void combiner_act(void *arg)
 const struct front_ops combiner_front_ops = {combiner_act, find_model, uploaded, dropped,
                                              combiner_settled};
 const struct models_ops combiner_models_ops = {model_ready, model_lost, combiner_settled};
-const struct ledger_ops combiner_ledger_ops = {logged, folded, written,
+const struct ledger_ops combiner_ledger_ops = {logged, folded, growing,
                                                sealed, lost,   combiner_settled};
 const struct checks_ops combiner_checks_ops = {judged, combiner_settled};
 const struct reducer_link_ops combiner_link_ops = {link_up, link_down, link_message};

@@ -1,6 +1,7 @@
 #include "combiner/ledger.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,10 +65,10 @@ struct task {
     uint64_t generation; /* FOLD: of an older one it says nothing */
     uint8_t sha256[FED_SHA256_SIZE];
     uint64_t took_us;         /* FOLD, SEAL */
-    uint64_t began_us;        /* SEAL */
-    struct fed_event written; /* SEAL: `map` is there, and */
-    uint64_t written_us;      /* so much of took_us is told */
-    struct fed_map map;
+    struct fed_event growing; /* SEAL: the partial's file is being written, … */
+    struct fed_map map;       /* … mapped when the first bytes were there, … */
+    bool is_mapped;           /* … in the worker's words, … */
+    _Atomic uint64_t grown;   /* … and has so many bytes by now */
     int rc;
     struct fed_err err;
 };
@@ -544,28 +545,31 @@ static void submit_checkpoint(struct ledger *ledger, struct round *round)
  */
 
 /* Before the worker's job is done: the loop runs it before after_partial(). */
-static void tell_written(void *arg)
+static void tell_growing(void *arg)
 {
     struct task *task = arg;
     struct ledger *ledger = task->ledger;
 
-    task->round->sum_us += task->written_us;
     if (task->round->is_dropped) {
         fed_map_close(&task->map);
     } else {
-        ledger->ops->written(ledger->arg, task->round->round_id, task->plan.plan_seq, &task->map);
+        ledger->ops->growing(ledger->arg, task->round->round_id, task->plan.plan_seq,
+                             task->map.data == NULL ? NULL : &task->map, atomic_load(&task->grown));
+        task->map = (struct fed_map){0};
     }
 }
 
 /* On the worker. What cannot be mapped is sent when it is sealed. */
-static void body_written(void *arg, const char *file)
+static void grown(void *arg, const char *file, uint64_t size)
 {
     struct task *task = arg;
 
-    if (fed_map_open(file, &task->map, NULL) == 0) {
-        task->written_us = fed_clock_mono_us() - task->began_us;
-        fed_event_init(&task->written, tell_written, task);
-        fed_loop_post(task->ledger->config.loop, &task->written);
+    if (atomic_exchange(&task->grown, size) == 0) {
+        fed_event_init(&task->growing, tell_growing, task);
+        task->is_mapped = fed_map_open(file, &task->map, NULL) == 0;
+    }
+    if (task->is_mapped) {
+        fed_loop_post(task->ledger->config.loop, &task->growing);
     }
 }
 
@@ -573,13 +577,13 @@ static void do_partial(void *arg)
 {
     struct task *task = arg;
     struct tally *tally = &task->round->tally;
+    const uint64_t began_us = fed_clock_mono_us();
 
-    task->began_us = fed_clock_mono_us();
-    tally->hook = (struct fed_partial_hook){body_written, task};
+    tally->hook = (struct fed_partial_hook){grown, task};
     task->rc =
         tally_seal(tally, &task->plan, task->entries, task->n_entries, task->sha256, &task->err);
     tally->hook = (struct fed_partial_hook){NULL, NULL};
-    task->took_us = fed_clock_mono_us() - task->began_us;
+    task->took_us = fed_clock_mono_us() - began_us;
 }
 
 static void do_seal(void *arg)
@@ -608,7 +612,7 @@ static void after_partial(void *arg)
     struct task *task = arg;
 
     tell_failed(task, "partial_not_written");
-    task->round->sum_us += task->took_us - task->written_us;
+    task->round->sum_us += task->took_us;
     if (task->rc < 0 || task->round->is_dropped) {
         task_free(task);
         return;

@@ -205,7 +205,7 @@ int tally_seal(struct tally *tally,
         .plan = plan,
         .entries = entries,
         .n_entries = n_entries,
-        .hook = tally->hook.body == NULL ? NULL : &tally->hook,
+        .hook = tally->hook.grown == NULL ? NULL : &tally->hook,
     };
     int rc = n_entries == tally->n_updates
                  ? 0

@@ -31,7 +31,7 @@ struct tally {
     size_t n_loaded; /* of them the first, by client_id: who the sum began with */
     size_t n_room;
     uint64_t file_bytes;          /* of the updates that are files still */
-    struct fed_partial_hook hook; /* of the seal; `body` NULL: none */
+    struct fed_partial_hook hook; /* of the seal; `grown` NULL: none */
 };
 
 void tally_init(struct tally *tally,

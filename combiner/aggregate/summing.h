@@ -67,7 +67,7 @@ struct summing_partial {
     const struct fed_plan *plan;
     struct fed_entry *entries; /* (n_entries,) */
     size_t n_entries;
-    const struct fed_partial_hook *hook; /* NULL: nobody waits for the body */
+    const struct fed_partial_hook *hook; /* NULL: nobody reads along */
 };
 FED_NODISCARD int summing_write(const struct summing *summing,
                                 const struct summing_partial *what,

@@ -29,7 +29,8 @@ struct handover {
     struct fed_rpc_call *call;
     size_t offset;
     unsigned n_ahead;
-    bool is_held; /* the trailer is */
+    bool is_held;   /* the trailer is, and what is not there yet */
+    size_t at_hand; /* bytes that are there */
     bool is_all_given;
     enum fed_verdict verdict; /* 0: not answered */
     bool is_busy;
@@ -72,7 +73,7 @@ static void try_later(struct handover *handover)
 static void send_chunks(struct handover *handover)
 {
     const size_t size = fed_slab_view(handover->slab).size;
-    const size_t end = handover->is_held ? size - FED_SHA256_SIZE : size;
+    const size_t end = handover->is_held ? handover->at_hand : size;
     bool ok = true;
 
     while (ok && handover->n_ahead < AHEAD && handover->offset < end) {
@@ -239,6 +240,14 @@ static void go_on(struct handover *handover)
         call_reducer(handover);
     } else {
         try_later(handover);
+    }
+}
+
+void handover_extend(struct handover *handover, uint64_t size)
+{
+    handover->at_hand = (size_t)size;
+    if (handover->call != NULL && handover->is_held) {
+        send_chunks(handover);
     }
 }
 

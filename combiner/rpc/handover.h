@@ -1,7 +1,7 @@
 /* One partial sum to the reducer: PutPartial, again and again until it is answered.
  *
- * It may begin before the sum is sealed: all but the trailer is sent, without which the reducer
- * takes nothing, and that follows at handover_release().
+ * It may begin while the file is being written: what is there is sent (handover_extend()), but for
+ * the trailer, without which the reducer takes nothing: that follows at handover_release().
  *
  * Thread safety: none. Loop thread; opening the file is a worker's.
  */
@@ -43,6 +43,9 @@ FED_NODISCARD int handover_start(const struct handover_config *config,
                                  void *arg,
                                  struct handover **ret_handover,
                                  struct fed_err *err);
+
+/* So many bytes of the mapped file are there. */
+void handover_extend(struct handover *handover, uint64_t size);
 
 /* The mapped file is sealed: the trailer may go. False: it was not held back. */
 bool handover_release(struct handover *handover);

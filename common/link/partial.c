@@ -18,7 +18,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "sums are written as t
 #define MAGIC       "CONFEDP1"
 #define PREFIX_SIZE 16U
 #define HEADER_MAX  ((size_t)64 * 1024 * 1024)
-#define ENTRY_MIN   14U /* bytes of the shortest entry */
+#define PIECE       ((size_t)1024 * 1024) /* bytes written and hashed at once */
+#define ENTRY_MIN   14U                   /* bytes of the shortest entry */
 
 void fed_partial_deinit(struct fed_partial *partial)
 {
@@ -72,71 +73,90 @@ encode_header(struct fed_buf *buf, const struct fed_partial *partial, struct fed
 
 /* A partial sum being written. */
 struct writing {
+    const char *file;
+    const struct fed_partial_hook *hook; /* may be NULL */
     int fd;
-    uint8_t prefix[PREFIX_SIZE];
-    struct fed_buf header;
-    struct fed_view sums;
+    uint64_t size; /* so far */
+    struct fed_sha256 *hash;
 };
 
-/* All but the trailer, in a file that has its size. */
-static int write_body(const struct writing *writing, struct fed_err *err)
+static int put(struct writing *writing, const void *data, size_t size, struct fed_err *err)
 {
-    const size_t size = PREFIX_SIZE + writing->header.size + writing->sums.size + FED_SHA256_SIZE;
-    int rc = 0;
-
-    if (ftruncate(writing->fd, (off_t)size) != 0) {
-        return fed_file_error(err, "write", "partial sum");
-    }
-    rc = fed_file_write(writing->fd, writing->prefix, PREFIX_SIZE, err);
-    rc = rc < 0 ? rc : fed_file_write(writing->fd, writing->header.data, writing->header.size, err);
-    return rc < 0 ? rc : fed_file_write(writing->fd, writing->sums.data, writing->sums.size, err);
-}
-
-static int
-write_trailer(const struct writing *writing, struct fed_partial *partial, struct fed_err *err)
-{
-    struct fed_sha256 *hash = NULL;
-    int rc = fed_sha256_new(&hash, err);
+    int rc = fed_file_write(writing->fd, data, size, err);
 
     if (rc == 0) {
-        fed_sha256_add(hash, writing->prefix, PREFIX_SIZE);
-        fed_sha256_add(hash, writing->header.data, writing->header.size);
-        fed_sha256_add(hash, writing->sums.data, writing->sums.size);
-        fed_sha256_finish(hash, partial->sha256);
-        rc = fed_file_write(writing->fd, partial->sha256, FED_SHA256_SIZE, err);
+        fed_sha256_add(writing->hash, data, size);
+        writing->size += size;
     }
-    (void)fed_sha256_free(hash);
     return rc;
 }
 
-static int write_file(const char *file,
-                      struct fed_partial *partial,
-                      const int64_t *sums,
-                      const struct fed_partial_hook *hook,
-                      struct fed_err *err)
+/* In pieces that end where the chunks end in which the file is sent. */
+static int put_sums(struct writing *writing, const uint8_t *bytes, size_t size, struct fed_err *err)
 {
-    const size_t n = partial->n_entries == 0 ? 0 : (size_t)partial->n_params;
-    struct writing writing = {.sums = fed_view_of(sums, n * sizeof(*sums))};
+    int rc = 0;
+
+    while (size > 0 && rc == 0) {
+        const size_t room = PIECE - (size_t)(writing->size % PIECE);
+        const size_t part = size < room ? size : room;
+        rc = put(writing, bytes, part, err);
+        if (rc == 0 && writing->hook != NULL) {
+            writing->hook->grown(writing->hook->arg, writing->file, writing->size);
+        }
+        bytes += part;
+        size -= part;
+    }
+    return rc;
+}
+
+static int write_all(struct writing *writing,
+                     struct fed_partial *partial,
+                     const int64_t *sums,
+                     struct fed_err *err)
+{
+    const size_t size = partial->n_entries == 0 ? 0 : (size_t)partial->n_params * sizeof(*sums);
+    uint8_t prefix[PREFIX_SIZE];
+    struct fed_buf header;
     int rc;
 
-    fed_buf_init(&writing.header, HEADER_MAX);
-    rc = encode_header(&writing.header, partial, err);
-    memcpy(writing.prefix, MAGIC, 8); /* NOLINT(bugprone-not-null-terminated-result): no text */
-    fed_store_le64(writing.prefix + 8, writing.header.size);
-    (void)unlink(file); /* never written over: somebody may have it mapped */
-    writing.fd = rc < 0 ? -1 : open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-    if (rc == 0 && writing.fd < 0) {
-        rc = fed_file_error(err, "create", file);
+    fed_buf_init(&header, HEADER_MAX);
+    rc = encode_header(&header, partial, err);
+    memcpy(prefix, MAGIC, 8); /* NOLINT(bugprone-not-null-terminated-result): no text */
+    fed_store_le64(prefix + 8, header.size);
+    if (rc == 0 &&
+        ftruncate(writing->fd, (off_t)(PREFIX_SIZE + header.size + size + FED_SHA256_SIZE)) != 0) {
+        rc = fed_file_error(err, "write", writing->file);
     }
-    rc = rc < 0 ? rc : write_body(&writing, err);
-    if (rc == 0 && hook != NULL) {
-        hook->body(hook->arg, file);
+    rc = rc < 0 ? rc : put(writing, prefix, PREFIX_SIZE, err);
+    rc = rc < 0 ? rc : put(writing, header.data, header.size, err);
+    rc = rc < 0 ? rc : put_sums(writing, (const uint8_t *)sums, size, err);
+    fed_buf_deinit(&header);
+    if (rc == 0) {
+        fed_sha256_finish(writing->hash, partial->sha256);
+        rc = fed_file_write(writing->fd, partial->sha256, FED_SHA256_SIZE, err);
     }
-    rc = rc < 0 ? rc : write_trailer(&writing, partial, err);
-    if (writing.fd >= 0) {
-        (void)close(writing.fd);
+    return rc;
+}
+
+static int write_file(struct writing *writing,
+                      struct fed_partial *partial,
+                      const int64_t *sums,
+                      struct fed_err *err)
+{
+    int rc = fed_sha256_new(&writing->hash, err);
+
+    if (rc < 0) {
+        return rc;
     }
-    fed_buf_deinit(&writing.header);
+    (void)unlink(writing->file); /* never written over: somebody may have it mapped */
+    writing->fd = open(writing->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (writing->fd < 0) {
+        rc = fed_file_error(err, "create", writing->file);
+    } else {
+        rc = write_all(writing, partial, sums, err);
+        (void)close(writing->fd);
+    }
+    (void)fed_sha256_free(writing->hash);
     return rc;
 }
 
@@ -155,12 +175,13 @@ int fed_partial_write_with(const char *path,
                            struct fed_err *err)
 {
     char temporary[FED_PATH_SIZE];
+    struct writing writing = {.file = temporary, .hook = hook};
     int rc = fed_path_format(temporary, err, "%s.tmp", path);
 
     if (rc < 0) {
         return rc;
     }
-    rc = write_file(temporary, partial, sums, hook, err);
+    rc = write_file(&writing, partial, sums, err);
     if (rc == 0 && rename(temporary, path) != 0) {
         rc = fed_file_error(err, "rename to", path);
     }

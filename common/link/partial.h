@@ -40,10 +40,11 @@ FED_NODISCARD int fed_partial_write(const char *path,
                                     const int64_t *sums,
                                     struct fed_err *err);
 
-/* The same; `body(arg, file)` is called when all of `file` is there but its trailer, which takes as
- * long again: the size is the whole one already, and `file` becomes `path` later. */
+/* The same, while somebody reads it already: `grown(arg, file, size)` is called, with a rising
+ * size, when so many bytes of `file` are there. The file has its whole size before the first call,
+ * and becomes `path` after the last, which comes before the trailer is written. */
 struct fed_partial_hook {
-    void (*body)(void *arg, const char *file);
+    void (*grown)(void *arg, const char *file, uint64_t size);
     void *arg;
 };
 FED_NODISCARD int fed_partial_write_with(const char *path,
