@@ -164,11 +164,27 @@ write_round(struct journal *journal, const struct journal_entry *entry, struct f
     return rc <= 0 ? rc : check_round(journal, entry, err);
 }
 
-static int put(struct journal *journal, enum store_collection in, json_t *row, struct fed_err *err)
+/* Derived rows are written again at a start that misses them: the next round's row, or the
+ * session's end, flushes them with itself. */
+static bool is_soon(const struct journal_entry *entry)
 {
-    const int rc = row == NULL ? 0 : store_put(journal->store, in, row, err);
+    return entry->type == FEDERATION_STORE_DERIVED;
+}
 
-    return rc <= 0 ? rc : changed(err, store_collection_name(in));
+static int write_model(struct journal *journal, struct journal_entry *entry, struct fed_err *err)
+{
+    const int rc = entry->model == NULL ? 0
+                                        : (is_soon(entry) ? store_put_soon : store_put)(
+                                              journal->store, STORE_MODELS, entry->model, err);
+
+    return rc <= 0 ? rc : changed(err, "the model's row");
+}
+
+static int write_run(struct journal *journal, struct journal_entry *entry, struct fed_err *err)
+{
+    const int rc = entry->run == NULL ? 0 : store_put(journal->store, STORE_RUNS, entry->run, err);
+
+    return rc <= 0 ? rc : changed(err, "the run's row");
 }
 
 static int write_session(struct journal *journal, struct journal_entry *entry, struct fed_err *err)
@@ -187,8 +203,8 @@ static int write_session(struct journal *journal, struct journal_entry *entry, s
             json_decref(row);
             return fed_err_set(err, FED_E_NOMEM, "the session's row");
         }
-        rc = store_replace(journal->store, STORE_SESSIONS, rows_get_u64(row, "version", 0), row,
-                           err);
+        rc = (is_soon(entry) ? store_replace_soon : store_replace)(
+            journal->store, STORE_SESSIONS, rows_get_u64(row, "version", 0), row, err);
         if (rc == 0) {
             json_decref(entry->session);
             entry->session = row;
@@ -214,11 +230,11 @@ static int work(struct errand *errand, struct fed_err *err)
     if (rc == 0 && entry->round != NULL) {
         rc = write_round(journal, entry, err);
     }
-    rc = rc < 0 ? rc : put(journal, STORE_MODELS, entry->model, err);
+    rc = rc < 0 ? rc : write_model(journal, entry, err);
     if (rc == 0 && entry->changes != NULL) {
         rc = write_session(journal, entry, err);
     }
-    rc = rc < 0 ? rc : put(journal, STORE_RUNS, entry->run, err);
+    rc = rc < 0 ? rc : write_run(journal, entry, err);
     if (rc == 0 && !entry->is_federation_first && entry->federation != NULL) {
         rc = write_federation(journal, entry->federation, err);
     }

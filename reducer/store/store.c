@@ -180,6 +180,34 @@ int store_put(struct store *store, enum store_collection in, json_t *document, s
     return rc < 0 ? rc : tell_write(store, store->ops->put(store, in, document, err), in, document);
 }
 
+int store_replace_soon(struct store *store,
+                       enum store_collection in,
+                       uint64_t version,
+                       json_t *document,
+                       struct fed_err *err)
+{
+    const int rc = check_document(in, document, err);
+
+    if (rc < 0 || store->ops->replace_soon == NULL) {
+        return rc < 0 ? rc : store_replace(store, in, version, document, err);
+    }
+    return tell_write(store, store->ops->replace_soon(store, in, version, document, err), in,
+                      document);
+}
+
+int store_put_soon(struct store *store,
+                   enum store_collection in,
+                   json_t *document,
+                   struct fed_err *err)
+{
+    const int rc = check_document(in, document, err);
+
+    if (rc < 0 || store->ops->put_soon == NULL) {
+        return rc < 0 ? rc : store_put(store, in, document, err);
+    }
+    return tell_write(store, store->ops->put_soon(store, in, document, err), in, document);
+}
+
 int store_restore(struct store *store,
                   enum store_collection in,
                   json_t *document,

@@ -117,6 +117,16 @@ struct store_ops {
                    json_t *document,
                    struct fed_err *err);
     int (*put)(struct store *self, enum store_collection in, json_t *document, struct fed_err *err);
+    /* NULL: as replace() and put() */
+    int (*replace_soon)(struct store *self,
+                        enum store_collection in,
+                        uint64_t version,
+                        json_t *document,
+                        struct fed_err *err);
+    int (*put_soon)(struct store *self,
+                    enum store_collection in,
+                    json_t *document,
+                    struct fed_err *err);
     int (*restore)(struct store *self,
                    enum store_collection in,
                    json_t *document,
@@ -209,6 +219,18 @@ FED_NODISCARD int store_replace(struct store *store,
  * where another document holds a unique combination. */
 FED_NODISCARD int
 store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err);
+
+/* The same two where the write is soon followed by another: a power cut before that one has
+ * returned may take this one back. A kill of the process does not. */
+FED_NODISCARD int store_replace_soon(struct store *store,
+                                     enum store_collection in,
+                                     uint64_t version,
+                                     json_t *document,
+                                     struct fed_err *err);
+FED_NODISCARD int store_put_soon(struct store *store,
+                                 enum store_collection in,
+                                 json_t *document,
+                                 struct fed_err *err);
 
 /* Insert exactly as it is, with the committed_at, updated_at and version it carries (FED_E_INVALID
  * where one of them is no integer, or the version is below 1): for a copy of another store. The

@@ -270,17 +270,15 @@ sqlite_restore(struct store *store, enum store_collection in, json_t *document, 
     return rc;
 }
 
-static int sqlite_replace(struct store *store,
+static int replace_locked(struct store_sqlite *self,
                           enum store_collection in,
                           uint64_t version,
                           json_t *document,
                           struct fed_err *err)
 {
-    struct store_sqlite *self = self_of(store);
     struct stamp old;
     int rc;
 
-    (void)pthread_mutex_lock(&self->lock);
     rc = stamp_locked(self, in, store_document_key(in, document), &old, err);
     if (rc == 0 && old.version == 0) {
         rc = STORE_NOT_FOUND;
@@ -289,6 +287,31 @@ static int sqlite_replace(struct store *store,
     } else if (rc == 0) {
         rc = write_locked(self, in, &old, document, err);
     }
+    return rc;
+}
+
+static int put_locked(struct store_sqlite *self,
+                      enum store_collection in,
+                      json_t *document,
+                      struct fed_err *err)
+{
+    struct stamp old;
+    const int rc = stamp_locked(self, in, store_document_key(in, document), &old, err);
+
+    return rc == 0 ? write_locked(self, in, &old, document, err) : rc;
+}
+
+static int sqlite_replace(struct store *store,
+                          enum store_collection in,
+                          uint64_t version,
+                          json_t *document,
+                          struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    int rc;
+
+    (void)pthread_mutex_lock(&self->lock);
+    rc = replace_locked(self, in, version, document, err);
     (void)pthread_mutex_unlock(&self->lock);
     return rc;
 }
@@ -297,14 +320,59 @@ static int
 sqlite_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
     struct store_sqlite *self = self_of(store);
-    struct stamp old;
     int rc;
 
     (void)pthread_mutex_lock(&self->lock);
-    rc = stamp_locked(self, in, store_document_key(in, document), &old, err);
-    if (rc == 0) {
-        rc = write_locked(self, in, &old, document, err);
-    }
+    rc = put_locked(self, in, document, err);
+    (void)pthread_mutex_unlock(&self->lock);
+    return rc;
+}
+
+/* Without a flush of its own: the log of writes is flushed up to its end by the next one that has
+ * one. Writes on one connection, under its lock. */
+static int begin_soon_locked(struct store_sqlite *self, struct fed_err *err)
+{
+    const int step = sqlite3_exec(self->db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+
+    return step == SQLITE_OK ? 0 : fail(self, step, "write", err);
+}
+
+static int end_soon_locked(struct store_sqlite *self, int rc, struct fed_err *err)
+{
+    const int step = sqlite3_exec(self->db, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
+
+    return step == SQLITE_OK || rc < 0 ? rc : fail(self, step, "write", err);
+}
+
+static int sqlite_replace_soon(struct store *store,
+                               enum store_collection in,
+                               uint64_t version,
+                               json_t *document,
+                               struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    int rc;
+
+    (void)pthread_mutex_lock(&self->lock);
+    rc = begin_soon_locked(self, err);
+    rc = rc < 0 ? rc : replace_locked(self, in, version, document, err);
+    rc = end_soon_locked(self, rc, err);
+    (void)pthread_mutex_unlock(&self->lock);
+    return rc;
+}
+
+static int sqlite_put_soon(struct store *store,
+                           enum store_collection in,
+                           json_t *document,
+                           struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    int rc;
+
+    (void)pthread_mutex_lock(&self->lock);
+    rc = begin_soon_locked(self, err);
+    rc = rc < 0 ? rc : put_locked(self, in, document, err);
+    rc = end_soon_locked(self, rc, err);
     (void)pthread_mutex_unlock(&self->lock);
     return rc;
 }
@@ -468,6 +536,8 @@ static const struct store_ops sqlite_ops = {
     .insert_many = sqlite_insert_many,
     .replace = sqlite_replace,
     .put = sqlite_put,
+    .replace_soon = sqlite_replace_soon,
+    .put_soon = sqlite_put_soon,
     .restore = sqlite_restore,
     .get = sqlite_get,
     .find = sqlite_find,

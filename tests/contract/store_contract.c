@@ -192,6 +192,29 @@ static void test_put_inserts_or_replaces(void **state)
     assert_int_equal(get_number(f, STORE_MODELS, "m", "version"), 2);
 }
 
+static void test_soon_is_as_now(void **state)
+{
+    struct fixture *f = *state;
+    json_t *document = parse("{'model_id': 'm', 'n': 1}");
+
+    assert_int_equal(store_replace_soon(f->store, STORE_MODELS, 1, document, &f->err),
+                     STORE_NOT_FOUND);
+    assert_int_equal(store_put_soon(f->store, STORE_MODELS, document, &f->err), 0);
+    assert_int_equal(store_put_soon(f->store, STORE_MODELS, document, &f->err), 0);
+    assert_int_equal(get_number(f, STORE_MODELS, "m", "version"), 2);
+    (void)json_object_set_new(document, "n", json_integer(7));
+    assert_int_equal(store_replace_soon(f->store, STORE_MODELS, 1, document, &f->err),
+                     STORE_CONFLICT);
+    assert_int_equal(store_replace_soon(f->store, STORE_MODELS, 2, document, &f->err), 0);
+    assert_int_equal(get_number(f, STORE_MODELS, "m", "n"), 7);
+    assert_int_equal(get_number(f, STORE_MODELS, "m", "version"), 3);
+    (void)json_object_del(document, "model_id");
+    assert_int_equal(store_put_soon(f->store, STORE_MODELS, document, &f->err), -FED_E_INVALID);
+    json_decref(document);
+    assert_int_equal(put(f, STORE_MODELS, "{'model_id': 'm', 'n': 8}"), 0);
+    assert_int_equal(get_number(f, STORE_MODELS, "m", "version"), 4);
+}
+
 static void test_remove(void **state)
 {
     struct fixture *f = *state;
@@ -715,6 +738,7 @@ int store_contract_run(const char *name, store_url_fn url)
         TEST(test_the_federation_has_its_key),
         TEST(test_compare_and_set),
         TEST(test_put_inserts_or_replaces),
+        TEST(test_soon_is_as_now),
         TEST(test_remove),
         TEST(test_unique_combinations),
         TEST(test_a_validation_counts_once_a_client),
