@@ -11,6 +11,7 @@
 #define BACKOFF_MAX_MS  5000
 
 static void begin_next(struct errand_line *line);
+static void run_head(void *arg);
 
 static void work(void *arg)
 {
@@ -57,6 +58,9 @@ static void end_head(struct errand_line *line, int rc)
     set_trouble(line, false);
     errand->done(errand, rc, &err);
     begin_next(line);
+    if (line->head == NULL && line->follower != NULL && line->follower->is_yielding) {
+        run_head(line->follower);
+    }
     if (line->is_closed && line->head == NULL) {
         line->on_change(line->arg);
     }
@@ -92,6 +96,10 @@ static void run_head(void *arg)
     struct errand_line *line = arg;
 
     assert(!line->is_running);
+    line->is_yielding = line->first != NULL && !errand_line_is_idle(line->first);
+    if (line->is_yielding) {
+        return;
+    }
     line->is_running = true;
     fed_workers_submit(line->workers, NULL, &line->job);
 }
@@ -126,6 +134,13 @@ void errand_line_init(struct errand_line *line,
     fed_timer_init(&line->timer, run_head, line);
 }
 
+void errand_line_give_way(struct errand_line *line, struct errand_line *first)
+{
+    assert(line->first == NULL && first->follower == NULL);
+    line->first = first;
+    first->follower = line;
+}
+
 static void cancel(struct errand *errand)
 {
     struct fed_err err = {0};
@@ -151,6 +166,7 @@ void errand_line_close(struct errand_line *line)
     struct fed_link *link;
 
     line->is_closed = true;
+    line->is_yielding = false;
     fed_timer_stop(&line->timer);
     while ((link = fed_list_take(&line->waiting)) != NULL) {
         line->n_waiting--;

@@ -43,6 +43,9 @@ struct errand_line {
     void (*on_change)(
         void *arg); /* `trouble` has changed, or the closed line is idle; on the loop */
     void *arg;
+    struct errand_line *first;    /* whom it gives way to, or NULL */
+    struct errand_line *follower; /* who gives way to it, or NULL */
+    bool is_yielding;             /* its head waits for `first` to be idle */
     struct fed_list waiting;
     unsigned n_waiting;
     struct errand *head; /* running or paused; NULL: idle */
@@ -65,6 +68,10 @@ void errand_line_init(struct errand_line *line,
                       const char *name,
                       void (*on_change)(void *arg),
                       void *arg);
+
+/* From now on `line` begins no errand while `first` has any: what a round waits for comes before
+ * what nobody waits for, on one store. One gives way to one. */
+void errand_line_give_way(struct errand_line *line, struct errand_line *first);
 
 void errand_submit(struct errand_line *line, struct errand *errand);
 

@@ -17,7 +17,8 @@
 #include "reducer/errand.h"
 #include "reducer/store/store.h"
 
-#define RECORDS_BATCH    128  /* stored at a time, in one call a collection */
+#define RECORDS_BATCH \
+    32 /* stored at a time, in one call a collection: the journal may wait for one */
 #define RECORDS_LINK_MAX 128U /* of one link that may wait */
 
 struct records_ops {

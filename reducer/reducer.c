@@ -206,6 +206,7 @@ static void init_parts(struct reducer *reducer)
                      reducer);
     errand_line_init(&reducer->side, reducer->loop, reducer->workers, "metadata store (records)",
                      on_line, reducer);
+    errand_line_give_way(&reducer->side, &reducer->journal.line);
     attendance_init(&reducer->attendance, &reducer->side, reducer->store);
     records_init(&reducer->records, &reducer->side, reducer->store, &reducer_records_ops, reducer);
     summing_init(&reducer->summing, reducer->blobs, reducer->work);

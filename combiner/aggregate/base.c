@@ -104,7 +104,8 @@ static int check_values(struct fed_npz *npz, const struct base *base, struct fed
     for (size_t i = 0; i < base->layout.n_tensors && rc == 0; i++) {
         const struct fed_tensor *tensor = &base->layout.tensors[i];
         if (tensor->dtype != FED_DTYPE_F4 ||
-            !fed_singles_are_finite(base->map.data + base->offsets[i], (size_t)tensor->n_elements)) {
+            !fed_singles_are_finite(base->map.data + base->offsets[i],
+                                    (size_t)tensor->n_elements)) {
             rc = fed_npz_read(npz, i, skip_values, NULL, err);
         }
     }

@@ -1,4 +1,5 @@
-#define _GNU_SOURCE /* sync_file_range(); with it strerror_r() would be another one in file.c */
+/* Compiled with _GNU_SOURCE, for sync_file_range(); with it strerror_r() would be another one in
+ * file.c. */
 #include <fcntl.h>
 
 #include "common/base/file.h"

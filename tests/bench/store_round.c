@@ -125,6 +125,12 @@ static void on_stored(void *arg, uint64_t link, uint64_t seq)
     look_end(bench);
 }
 
+static void on_judged(void *arg, bool is_refused)
+{
+    (void)arg;
+    (void)is_refused;
+}
+
 static void on_validated(void *arg, const char *model_id, const char *client_id)
 {
     (void)arg;
@@ -224,7 +230,8 @@ static void on_line(void *arg)
 
 int main(int argc, char **argv)
 {
-    static const struct records_ops ops = {on_stored, on_validated};
+    static const struct records_ops ops = {
+        .on_stored = on_stored, .on_judged = on_judged, .on_validated = on_validated};
     struct bench bench = {0};
     struct fed_workers *workers = NULL;
     struct fed_err err = {0};
@@ -250,6 +257,7 @@ int main(int argc, char **argv)
     json_decref(session);
     errand_line_init(&bench.journal.line, bench.loop, workers, "journal", on_line, NULL);
     errand_line_init(&bench.side, bench.loop, workers, "records", on_line, NULL);
+    errand_line_give_way(&bench.side, &bench.journal.line);
     records_init(&bench.records, &bench.side, bench.store, &ops, &bench);
     fed_event_init(&bench.begin, begin_round, &bench);
     fed_loop_post(bench.loop, &bench.begin);

@@ -17,6 +17,7 @@ struct fixture {
     struct fed_loop *loop;
     struct fed_workers *workers;
     struct errand_line line;
+    struct errand_line side; /* gives way to it */
     struct fed_timer limit;
     char trace[TRACE_SIZE];
     unsigned n_troubles;
@@ -72,6 +73,8 @@ static int set_up(void **state)
     assert_int_equal(fed_loop_new(&fixture.loop, NULL), 0);
     assert_int_equal(fed_workers_new(fixture.loop, 2, &fixture.workers, NULL), 0);
     errand_line_init(&fixture.line, fixture.loop, fixture.workers, "line", on_change, &fixture);
+    errand_line_init(&fixture.side, fixture.loop, fixture.workers, "side", on_change, &fixture);
+    errand_line_give_way(&fixture.side, &fixture.line);
     fed_timer_init(&fixture.limit, on_limit, &fixture);
     fed_timer_start(fixture.loop, &fixture.limit, fed_loop_now_ms(fixture.loop) + 20000);
     *state = &fixture;
@@ -87,14 +90,52 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void submit(struct fixture *fix, struct job *job)
+static void submit_to(struct errand_line *line, struct fixture *fix, struct job *job)
 {
     job->fixture = fix;
     job->errand.work = work;
     job->errand.done = done;
     job->errand.what = job->name;
     fix->n_left++;
-    errand_submit(&fix->line, &job->errand);
+    errand_submit(line, &job->errand);
+}
+
+static void submit(struct fixture *fix, struct job *job)
+{
+    submit_to(&fix->line, fix, job);
+}
+
+static void test_a_line_gives_way(void **state)
+{
+    struct fixture *fix = *state;
+    struct job first = {.name = "a", .failures = 1, .code = FED_E_UNAVAILABLE};
+    struct job second = {.name = "b"};
+    struct job aside = {.name = "c"};
+    struct job after = {.name = "d"};
+
+    submit(fix, &first);
+    submit_to(&fix->side, fix, &aside);
+    submit_to(&fix->side, fix, &after);
+    submit(fix, &second);
+    fed_loop_run(fix->loop);
+    assert_string_equal(fix->trace, "a:0 b:0 c:0 d:0 ");
+}
+
+/* What waits for the other line ends when its own is closed. */
+static void test_a_line_that_gives_way_can_be_closed(void **state)
+{
+    struct fixture *fix = *state;
+    struct job first = {.name = "a"};
+    struct job aside = {.name = "c"};
+    char want[64];
+
+    submit(fix, &first);
+    submit_to(&fix->side, fix, &aside);
+    errand_line_close(&fix->side);
+    assert_true(errand_line_is_idle(&fix->side));
+    fed_loop_run(fix->loop);
+    (void)snprintf(want, sizeof(want), "c:%d a:0 ", (int)FED_E_CANCELLED);
+    assert_string_equal(fix->trace, want);
 }
 
 static void test_the_order_is_kept_over_repetitions(void **state)
@@ -168,6 +209,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_the_order_is_kept_over_repetitions, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_line_gives_way, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_line_that_gives_way_can_be_closed, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_a_lasting_failure_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_stubborn_one_ends_by_conflict_only, set_up,
                                         tear_down),

@@ -40,12 +40,26 @@ static int tear_down(void **state)
     return 0;
 }
 
+static void check_tensor(const struct base *base, size_t i, const uint8_t *want, const char *name)
+{
+    const struct fed_tensor *tensor = &base->layout.tensors[i];
+    double values[FED_NPZ_BLOCK];
+
+    for (uint64_t at = 0; at < tensor->n_elements; at += FED_NPZ_BLOCK) {
+        const uint64_t left = tensor->n_elements - at;
+        const size_t n = left < FED_NPZ_BLOCK ? (size_t)left : FED_NPZ_BLOCK;
+        base_read(base, i, at, n, values);
+        if (memcmp(values, want + (tensor->offset + at) * 8, n * sizeof(double)) != 0) {
+            fail_msg("%s: other values than NumPy's", name);
+        }
+    }
+}
+
 /* Every value is NumPy's. Returns whether a raw file was needed. */
 static bool check_good(struct fixture *f, const char *name)
 {
     char path[FED_PATH_SIZE];
     char raw[FED_PATH_SIZE];
-    double values[FED_NPZ_BLOCK];
     struct base base = {0};
     struct fed_buf want;
 
@@ -56,15 +70,7 @@ static bool check_good(struct fixture *f, const char *name)
     assert_int_equal(base_open(path, raw, &limits, &base, NULL), 0);
     assert_int_equal(want.size, base.layout.n_elements * sizeof(double));
     for (size_t i = 0; i < base.layout.n_tensors; i++) {
-        const struct fed_tensor *tensor = &base.layout.tensors[i];
-        for (uint64_t at = 0; at < tensor->n_elements; at += FED_NPZ_BLOCK) {
-            const uint64_t left = tensor->n_elements - at;
-            const size_t n = left < FED_NPZ_BLOCK ? (size_t)left : FED_NPZ_BLOCK;
-            base_read(&base, i, at, n, values);
-            if (memcmp(values, want.data + (tensor->offset + at) * 8, n * sizeof(double)) != 0) {
-                fail_msg("%s: other values than NumPy's", name);
-            }
-        }
+        check_tensor(&base, i, want.data, name);
     }
     base_close(&base);
     fed_buf_deinit(&want);
