@@ -28,7 +28,7 @@ struct rows_round_context {
     uint64_t round_timeout_ms;
     uint64_t now_ms;    /* monotonic */
     uint64_t finish_ms; /* how long the model took to make, … */
-    uint64_t commit_ms; /* … and its blob to be written */
+    uint64_t commit_ms; /* … and its blob to be hashed and written */
     uint64_t summed_ms; /* when all partial sums were in, monotonic; 0: never */
 };
 

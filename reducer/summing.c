@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -146,20 +147,27 @@ static int measure(struct fed_npz *npz, struct federation_base *base, struct fed
     return 0;
 }
 
-/* Take the model's bytes, their number and their hash. */
+/* Take the model's bytes and their number. */
 static int map_model(struct summing_task *task, const char *path, struct fed_err *err)
 {
-    struct fed_view view;
-    int rc = 0;
+    int rc;
 
     task->slab = fed_slab_unref(task->slab); /* of an attempt before */
     rc = model_file_map(path, &task->slab, err);
     if (rc == 0) {
-        view = fed_slab_view(task->slab);
-        task->base.size_bytes = view.size;
-        fed_sha256_once(view.data, view.size, task->base.sha256);
+        task->base.size_bytes = fed_slab_view(task->slab).size;
     }
     return rc;
+}
+
+/* A thread's function; returns NULL. */
+static void *hash_model(void *arg)
+{
+    struct summing_task *task = arg;
+    const struct fed_view view = fed_slab_view(task->slab);
+
+    fed_sha256_once(view.data, view.size, task->base.sha256);
+    return NULL;
 }
 
 static int load(struct summing_task *task, struct fed_err *err)
@@ -171,6 +179,9 @@ static int load(struct summing_task *task, struct fed_err *err)
     federation_base_deinit(&task->base);
     fed_id_copy(task->base.model_id, task->model_id);
     rc = rc < 0 ? rc : map_model(task, path, err);
+    if (rc == 0) {
+        (void)hash_model(task);
+    }
     rc = rc < 0 ? rc : measure(npz, &task->base, err);
     return rc < 0 ? fed_err_wrap(err, rc, "read model %s", task->model_id) : 0;
 }
@@ -360,9 +371,27 @@ static int make_model(struct summing_task *task, const char *path, struct fed_er
     rc = open_sums(task->summing, fed_npz_get_layout(npz)->n_elements, err);
     rc = rc < 0 ? rc : write_model(task, npz, fd, err);
     close_sums(task->summing);
-    fed_file_sync_early(fd); /* the disk works while we hash */
     (void)close(fd);
     return rc < 0 ? rc : map_model(task, path, err);
+}
+
+/* Put the model into the store. A thread hashes while the disk writes, where the store takes the
+ * file as it is; no thread can be had: one after the other. */
+static int store_model(struct summing_task *task, const char *path, struct fed_err *err)
+{
+    struct blob_store *blobs = task->summing->blobs;
+    pthread_t thread;
+    const bool is_apart = pthread_create(&thread, NULL, hash_model, task) == 0;
+    int rc = blob_put_made(blobs, task->base.model_id, path, err);
+
+    if (is_apart) {
+        (void)pthread_join(thread, NULL);
+    } else {
+        (void)hash_model(task);
+    }
+    return rc == -FED_E_UNSUPPORTED
+               ? blob_put_file(blobs, task->base.model_id, path, task->base.sha256, err)
+               : rc;
 }
 
 static int finish(struct summing_task *task, struct fed_err *err)
@@ -379,7 +408,7 @@ static int finish(struct summing_task *task, struct fed_err *err)
     task->finish_ms = fed_clock_mono_ms() - begun_ms;
     if (rc == 0) {
         keep(task->summing, task->base.model_id);
-        rc = blob_put_made(task->summing->blobs, task->base.model_id, path, task->base.sha256, err);
+        rc = store_model(task, path, err);
         task->commit_ms = fed_clock_mono_ms() - begun_ms - task->finish_ms;
     }
     if (rc == 0) {

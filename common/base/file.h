@@ -37,9 +37,6 @@ FED_NODISCARD int fed_file_write(int fd, const void *data, size_t size, struct f
 FED_NODISCARD int
 fed_file_replace(const char *path, struct fed_view content, bool is_durable, struct fed_err *err);
 
-/* Have the disk begin with what has been written to the file: a later fdatasync waits for less. */
-void fed_file_sync_early(int fd);
-
 /* fdatasync the file at `path`. Fails with FED_E_IO, FED_E_NOT_FOUND. */
 FED_NODISCARD int fed_file_sync(const char *path, struct fed_err *err);
 

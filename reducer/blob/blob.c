@@ -133,16 +133,15 @@ int blob_put_file(struct blob_store *store,
 int blob_put_made(struct blob_store *store,
                   const char *key,
                   const char *path,
-                  const uint8_t sha256[32],
                   struct fed_err *err)
 {
-    int rc = check_key(key, err);
+    const int rc = check_key(key, err);
 
-    if (rc == 0) {
-        rc = store->ops->put_made == NULL ? -FED_E_UNSUPPORTED
-                                          : store->ops->put_made(store, key, path, err);
+    if (rc < 0) {
+        return rc;
     }
-    return rc == -FED_E_UNSUPPORTED ? blob_put_file(store, key, path, sha256, err) : rc;
+    return store->ops->put_made == NULL ? -FED_E_UNSUPPORTED
+                                        : store->ops->put_made(store, key, path, err);
 }
 
 int blob_read(struct blob_store *store,

@@ -46,7 +46,7 @@ struct blob_ops {
                      struct fed_err *err);
     int (*put_commit)(struct blob_writer *writer, const uint8_t sha256[32], struct fed_err *err);
     void (*put_abort)(struct blob_writer *writer);
-    /* NULL, or -FED_E_UNSUPPORTED: the file is copied. */
+    /* NULL, or -FED_E_UNSUPPORTED: the file has to be copied. */
     int (*put_made)(struct blob_store *self,
                     const char *key,
                     const char *path,
@@ -136,12 +136,12 @@ FED_NODISCARD int blob_put_file(struct blob_store *store,
                                 const uint8_t sha256[32],
                                 struct fed_err *err);
 
-/* The same for a file that the caller has made, hashed, and will never write to again: a back end
- * may take it under a second name and does not read it. */
+/* Take a file that the caller has made and will never write to again under a second name, flushed
+ * but not read: its hash may be computed meanwhile. Fails with FED_E_UNSUPPORTED where it has to be
+ * copied by blob_put_file(), FED_E_NOT_FOUND, FED_E_IO. */
 FED_NODISCARD int blob_put_made(struct blob_store *store,
                                 const char *key,
                                 const char *path,
-                                const uint8_t sha256[32],
                                 struct fed_err *err);
 
 /* Up to *io_size bytes from `offset`; *io_size becomes what was read: less at the end only, and 0

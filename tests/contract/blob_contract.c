@@ -236,6 +236,14 @@ check_file(struct fixture *f, const char *key, const char *out, const uint8_t *b
     fed_buf_deinit(&copy);
 }
 
+/* As the reducer stores a model: given away where that can be, else copied. */
+static int put_made(struct fixture *f, const char *key, const char *path, const uint8_t digest[32])
+{
+    const int rc = blob_put_made(f->store, key, path, &f->err);
+
+    return rc == -FED_E_UNSUPPORTED ? blob_put_file(f->store, key, path, digest, &f->err) : rc;
+}
+
 static void test_files_in_and_out(void **state)
 {
     struct fixture *f = *state;
@@ -261,15 +269,15 @@ static void test_files_in_and_out(void **state)
     assert_int_equal(copy.size, size);
     fed_buf_deinit(&copy);
     /* a file that is given away, twice, and over another */
-    assert_int_equal(blob_put_made(f->store, "made", in, digest, &f->err), 0);
-    assert_int_equal(blob_put_made(f->store, "made", in, digest, &f->err), 0);
+    assert_int_equal(put_made(f, "made", in, digest), 0);
+    assert_int_equal(put_made(f, "made", in, digest), 0);
     assert_int_equal(put(f, "over", "other", 5, 5), 0);
-    assert_int_equal(blob_put_made(f->store, "over", in, digest, &f->err), 0);
+    assert_int_equal(put_made(f, "over", in, digest), 0);
     assert_int_equal(unlink(in), 0);
     check_file(f, "made", out, bytes, size);
     check_file(f, "over", out, bytes, size);
-    assert_int_equal(blob_put_made(f->store, "bad", in, digest, &f->err), -FED_E_NOT_FOUND);
-    assert_int_equal(blob_put_made(f->store, "B", in, digest, &f->err), -FED_E_INVALID);
+    assert_int_equal(put_made(f, "bad", in, digest), -FED_E_NOT_FOUND);
+    assert_int_equal(put_made(f, "B", in, digest), -FED_E_INVALID);
     test_file_write(in, bytes, size);
     digest[0] ^= 1;
     assert_int_equal(blob_put_file(f->store, "bad", in, digest, &f->err), -FED_E_CORRUPT);
