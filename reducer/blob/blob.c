@@ -130,10 +130,7 @@ int blob_put_file(struct blob_store *store,
     return rc;
 }
 
-int blob_put_made(struct blob_store *store,
-                  const char *key,
-                  const char *path,
-                  struct fed_err *err)
+int blob_put_made(struct blob_store *store, const char *key, const char *path, struct fed_err *err)
 {
     const int rc = check_key(key, err);
 

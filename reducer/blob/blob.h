@@ -139,10 +139,8 @@ FED_NODISCARD int blob_put_file(struct blob_store *store,
 /* Take a file that the caller has made and will never write to again under a second name, flushed
  * but not read: its hash may be computed meanwhile. Fails with FED_E_UNSUPPORTED where it has to be
  * copied by blob_put_file(), FED_E_NOT_FOUND, FED_E_IO. */
-FED_NODISCARD int blob_put_made(struct blob_store *store,
-                                const char *key,
-                                const char *path,
-                                struct fed_err *err);
+FED_NODISCARD int
+blob_put_made(struct blob_store *store, const char *key, const char *path, struct fed_err *err);
 
 /* Up to *io_size bytes from `offset`; *io_size becomes what was read: less at the end only, and 0
  * beyond it. Returns 0 or BLOB_NOT_FOUND. */
