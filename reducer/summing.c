@@ -363,6 +363,10 @@ static int make_model(struct summing_task *task, const char *path, struct fed_er
     if (is_known) {
         fed_npz_trust(npz);
     }
+    rc = fed_npz_map(npz, err);
+    if (rc < 0) {
+        return rc;
+    }
     (void)unlink(path); /* never written over: an older one may be mapped */
     fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     if (fd < 0) {

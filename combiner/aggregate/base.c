@@ -188,3 +188,10 @@ void base_read(const struct base *base, size_t tensor, uint64_t index, size_t n,
     is_exact = fed_dtype_decode(shape, bytes, n, ret_values);
     assert(is_exact); /* fed_npz_read() refused larger integers */
 }
+
+const uint8_t *base_singles(const struct base *base, size_t tensor, uint64_t index)
+{
+    return base->layout.tensors[tensor].dtype == FED_DTYPE_F4
+               ? base->map.data + base->offsets[tensor] + index * sizeof(float)
+               : NULL;
+}

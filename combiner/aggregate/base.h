@@ -41,4 +41,8 @@ void base_read(const struct base *base,
                size_t n,
                double *ret_values);
 
+/* Where the values of a float32 tensor lie from element `index` on, 4 bytes each; NULL: it is of
+ * another dtype. Good until base_close(). */
+const uint8_t *base_singles(const struct base *base, size_t tensor, uint64_t index);
+
 #endif /* COMBINER_AGGREGATE_BASE_H */

@@ -57,6 +57,23 @@ measure_values(void *arg, uint64_t index, const double *values, size_t n, struct
     return 0;
 }
 
+/* The same for float32 on both sides, where they lie. */
+static int
+measure_singles(void *arg, uint64_t index, const uint8_t *bytes, size_t n, struct fed_err *err)
+{
+    struct measure *measure = arg;
+    const uint8_t *base = base_singles(measure->base, measure->tensor, index);
+    const double most = fed_singles_distance(bytes, base, n);
+
+    (void)err;
+    for (size_t i = 0; i < n && most > measure->distance->value; i++) {
+        if (fabs(fed_single_at(bytes + 4 * i) - fed_single_at(base + 4 * i)) >= most) {
+            *measure->distance = (struct checking_distance){most, index + i};
+        }
+    }
+    return 0;
+}
+
 static int measure_all(struct fed_npz *npz,
                        const struct base *base,
                        struct checking_distance *distances,
@@ -66,7 +83,9 @@ static int measure_all(struct fed_npz *npz,
 
     for (size_t i = 0; i < base->layout.n_tensors && rc == 0; i++) {
         struct measure measure = {base, i, &distances[i]};
-        rc = fed_npz_read(npz, i, measure_values, &measure, err);
+        rc = fed_npz_has_singles(npz, i) && base_singles(base, i, 0) != NULL
+                 ? fed_npz_read_singles(npz, i, measure_singles, &measure, err)
+                 : fed_npz_read(npz, i, measure_values, &measure, err);
     }
     return rc;
 }
@@ -87,6 +106,7 @@ int checking_run(const char *path,
         return fed_err_set(err, FED_E_NOMEM, "check");
     }
     rc = fed_npz_open(path, limits, &npz, &why);
+    rc = rc != 0 ? rc : fed_npz_map(npz, &why);
     rc = rc != 0 ? rc : fed_layout_match(fed_npz_get_layout(npz), &base->layout, &why);
     rc = rc != 0 ? rc : measure_all(npz, base, checking.distances, &why);
     if (rc != 0) {

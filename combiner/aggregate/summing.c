@@ -98,13 +98,38 @@ fold_values(void *arg, uint64_t index, const double *values, size_t n, struct fe
     return 0;
 }
 
+/* The same for float32 on both sides, where they lie. */
+static int
+fold_singles(void *arg, uint64_t index, const uint8_t *bytes, size_t n, struct fed_err *err)
+{
+    struct fold *fold = arg;
+    const struct summing *summing = fold->summing;
+    int64_t *sums = summing->sums + summing->base->layout.tensors[fold->tensor].offset + index;
+    const int32_t scale_bits = summing->scale_bits[fold->tensor];
+    const uint8_t *base = base_singles(summing->base, fold->tensor, index);
+
+    (void)err;
+    if (fold->is_taking_off && fold->n_calls == fold->n_calls_max) {
+        return FOLD_ENOUGH;
+    }
+    if (fold->is_taking_off) {
+        fed_exact_subtract_singles(sums, bytes, base, n, fold->examples, scale_bits);
+    } else {
+        fed_exact_add_singles(sums, bytes, base, n, fold->examples, scale_bits);
+    }
+    fold->n_calls++;
+    return 0;
+}
+
 static int fold_all(struct fold *fold, struct fed_npz *npz, struct fed_err *err)
 {
     int rc = 0;
 
     for (size_t i = 0; i < fold->summing->base->layout.n_tensors && rc == 0; i++) {
         fold->tensor = i;
-        rc = fed_npz_read(npz, i, fold_values, fold, err);
+        rc = fed_npz_has_singles(npz, i) && base_singles(fold->summing->base, i, 0) != NULL
+                 ? fed_npz_read_singles(npz, i, fold_singles, fold, err)
+                 : fed_npz_read(npz, i, fold_values, fold, err);
     }
     return rc;
 }
@@ -173,6 +198,7 @@ int summing_fold(struct summing *summing,
         return rc;
     }
     rc = fed_npz_open(path, limits, &npz, &why);
+    rc = rc != 0 ? rc : fed_npz_map(npz, &why);
     rc = rc != 0 ? rc : fed_layout_match(fed_npz_get_layout(npz), &summing->base->layout, &why);
     if (rc == 0) {
         rc = fold_all(&fold, npz, &why);

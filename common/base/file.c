@@ -236,11 +236,22 @@ int fed_folder_remove(const char *path, struct fed_err *err)
     return rc;
 }
 
+static int
+map_fd(int fd, const char *path, size_t size, struct fed_map *ret_map, struct fed_err *err)
+{
+    void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+
+    if (data == MAP_FAILED) {
+        return fed_file_error(err, "map", path);
+    }
+    *ret_map = (struct fed_map){data, size};
+    return 0;
+}
+
 int fed_map_open(const char *path, struct fed_map *ret_map, struct fed_err *err)
 {
     FED_CLEANUP(close_fd_p) const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
-    void *data;
 
     if (fd < 0) {
         return fed_file_error(err, "open", path);
@@ -255,12 +266,12 @@ int fed_map_open(const char *path, struct fed_map *ret_map, struct fed_err *err)
         *ret_map = (struct fed_map){0};
         return 0;
     }
-    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (data == MAP_FAILED) {
-        return fed_file_error(err, "map", path);
-    }
-    *ret_map = (struct fed_map){data, (size_t)st.st_size};
-    return 0;
+    return map_fd(fd, path, (size_t)st.st_size, ret_map, err);
+}
+
+int fed_map_fd(int fd, size_t size, struct fed_map *ret_map, struct fed_err *err)
+{
+    return map_fd(fd, "file", size, ret_map, err);
 }
 
 void fed_map_close(struct fed_map *map)

@@ -56,6 +56,10 @@ struct fed_map {
 };
 
 FED_NODISCARD int fed_map_open(const char *path, struct fed_map *ret_map, struct fed_err *err);
+
+/* The same of an open file of this size, > 0; it may be closed afterwards. */
+FED_NODISCARD int fed_map_fd(int fd, size_t size, struct fed_map *ret_map, struct fed_err *err);
+
 void fed_map_close(struct fed_map *map);
 
 #endif /* FED_COMMON_BASE_FILE_H */

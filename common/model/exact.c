@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/model/values.h"
 #include "common/model/vectors.h"
 
 /* Adding 1.5 * 2^52 leaves a double of |s| <= 2^51 rounded to an integer, half to even, in the low
@@ -72,6 +73,34 @@ FED_VECTORS void fed_exact_subtract(int64_t *sum,
 
     for (size_t i = 0; i < n; i++) {
         sum[i] -= quantize(x[i], b[i], examples, scale);
+    }
+}
+
+FED_VECTORS void fed_exact_add_singles(int64_t *sum,
+                                       const uint8_t *x,
+                                       const uint8_t *b,
+                                       size_t n,
+                                       double examples,
+                                       int32_t scale_bits)
+{
+    const double scale = ldexp(1.0, scale_bits);
+
+    for (size_t i = 0; i < n; i++) {
+        sum[i] += quantize(fed_single_at(x + 4 * i), fed_single_at(b + 4 * i), examples, scale);
+    }
+}
+
+FED_VECTORS void fed_exact_subtract_singles(int64_t *sum,
+                                            const uint8_t *x,
+                                            const uint8_t *b,
+                                            size_t n,
+                                            double examples,
+                                            int32_t scale_bits)
+{
+    const double scale = ldexp(1.0, scale_bits);
+
+    for (size_t i = 0; i < n; i++) {
+        sum[i] -= quantize(fed_single_at(x + 4 * i), fed_single_at(b + 4 * i), examples, scale);
     }
 }
 

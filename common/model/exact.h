@@ -39,6 +39,21 @@ void fed_exact_subtract(int64_t *sum,
                         double examples,
                         int32_t scale_bits);
 
+/* The same of float32, little-endian, as they lie in a file (4 bytes each, at any address): a value
+ * taken to a double is exact, so the bits are those of the above. */
+void fed_exact_add_singles(int64_t *sum,
+                           const uint8_t *x,
+                           const uint8_t *b,
+                           size_t n,
+                           double examples,
+                           int32_t scale_bits);
+void fed_exact_subtract_singles(int64_t *sum,
+                                const uint8_t *x,
+                                const uint8_t *b,
+                                size_t n,
+                                double examples,
+                                int32_t scale_bits);
+
 /* The new values; examples is the sum over all updates, > 0. */
 void fed_exact_finish(double *ret_values,
                       const int64_t *sum,

@@ -56,6 +56,10 @@ const struct fed_layout *fed_npz_get_layout(const struct fed_npz *npz);
  * the CRC-32 and at what is finite. */
 void fed_npz_trust(struct fed_npz *npz);
 
+/* Use the file's bytes where the page cache has them, from now on. Only a file that nobody makes
+ * shorter: reading what is gone ends the process. Fails with FED_E_IO. */
+FED_NODISCARD int fed_npz_map(struct fed_npz *npz, struct fed_err *err);
+
 /* Are the tensor's values in the file as they are: stored, little-endian, in C order? Then
  * *ret_offset is where they begin. */
 bool fed_npz_is_plain(const struct fed_npz *npz, size_t tensor, uint64_t *ret_offset);
@@ -77,6 +81,22 @@ FED_NODISCARD int fed_npz_read(struct fed_npz *npz,
                                fed_npz_values_fn fn,
                                void *arg,
                                struct fed_err *err);
+
+/* Is the tensor float32, stored, little-endian, in C order? Then the values of its file can be had
+ * as they lie there, 4 bytes each: nothing is decoded or copied. */
+bool fed_npz_has_singles(const struct fed_npz *npz, size_t tensor);
+typedef int (*fed_npz_singles_fn)(void *arg,
+                                  uint64_t index,
+                                  const uint8_t *bytes,
+                                  size_t n,
+                                  struct fed_err *err);
+
+/* fed_npz_read() of such a tensor: the same blocks, checks and outcomes. */
+FED_NODISCARD int fed_npz_read_singles(struct fed_npz *npz,
+                                       size_t tensor,
+                                       fed_npz_singles_fn fn,
+                                       void *arg,
+                                       struct fed_err *err);
 
 /* Does a model of this layout fit the base? Number and shapes must be equal; the dtype may differ.
  * Returns 0, FED_FAULT_COUNT or FED_FAULT_SHAPE. */

@@ -85,3 +85,22 @@ FED_VECTORS double fed_values_distance(const double *a, const double *b, size_t 
     }
     return highest(most);
 }
+
+FED_VECTORS double fed_singles_distance(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    double most[LANES] = {0};
+    size_t i = 0;
+
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t k = 0; k < LANES; k++) {
+            const double value =
+                fabs(fed_single_at(a + 4 * (i + k)) - fed_single_at(b + 4 * (i + k)));
+            most[k] = value > most[k] ? value : most[k];
+        }
+    }
+    for (; i < n; i++) {
+        const double value = fabs(fed_single_at(a + 4 * i) - fed_single_at(b + 4 * i));
+        most[0] = value > most[0] ? value : most[0];
+    }
+    return highest(most);
+}

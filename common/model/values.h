@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Neither a NaN nor an infinity among them. */
 bool fed_values_are_finite(const double *values, size_t n);
@@ -20,5 +21,17 @@ double fed_values_magnitude(const double *values, size_t n);
 
 /* max |a - b|, of finite values; 0 when there are none. */
 double fed_values_distance(const double *a, const double *b, size_t n);
+
+/* The float32 at any address, as a double: exact. */
+static inline double fed_single_at(const uint8_t *bytes)
+{
+    float value;
+
+    memcpy(&value, bytes, sizeof(value));
+    return (double)value;
+}
+
+/* The same of float32 as they lie in a file, each taken to a double first. */
+double fed_singles_distance(const uint8_t *a, const uint8_t *b, size_t n);
 
 #endif /* FED_COMMON_MODEL_VALUES_H */

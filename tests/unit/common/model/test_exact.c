@@ -111,6 +111,31 @@ static void test_subtracting_restores_every_bit(void **state)
     assert_memory_equal(sum, before, sizeof(sum));
 }
 
+static void test_singles_give_the_same_bits(void **state)
+{
+    uint8_t base[4 * N_VALUES + 1];
+    uint8_t bytes[4 * N_VALUES + 3];
+
+    (void)state;
+    fill_many();
+    for (size_t n = 0; n <= N_VALUES; n += n < 20 ? 1 : 79) {
+        int64_t want[N_VALUES] = {0};
+        int64_t sum[N_VALUES] = {0};
+        for (size_t k = 0; k < N_VALUES; k++) {
+            const float values[] = {(float)many_base[k], (float)many[5][k]};
+            memcpy(base + 1 + 4 * k, &values[0], sizeof(values[0])); /* at odd addresses */
+            memcpy(bytes + 3 + 4 * k, &values[1], sizeof(values[1]));
+        }
+        fed_exact_add(want, many[5], many_base, n, many_examples[5], 23);
+        fed_exact_add_singles(sum, bytes + 3, base + 1, n, many_examples[5], 23);
+        assert_memory_equal(sum, want, sizeof(want));
+        fed_exact_subtract_singles(sum, bytes + 3, base + 1, n, many_examples[5], 23);
+        for (size_t k = 0; k < N_VALUES; k++) {
+            assert_int_equal(sum[k], 0);
+        }
+    }
+}
+
 /* Round protocol, section 4: bit for bit, the sign of zero too. */
 static void test_an_update_equal_to_the_base_gives_the_base(void **state)
 {
@@ -204,6 +229,7 @@ int main(void)
         cmocka_unit_test(test_numpys_numbers),
         cmocka_unit_test(test_any_order_and_grouping_gives_the_same_bits),
         cmocka_unit_test(test_subtracting_restores_every_bit),
+        cmocka_unit_test(test_singles_give_the_same_bits),
         cmocka_unit_test(test_an_update_equal_to_the_base_gives_the_base),
         cmocka_unit_test(test_one_client_alone_gives_its_values),
         cmocka_unit_test(test_halves_go_to_even),

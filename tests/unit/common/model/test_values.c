@@ -87,12 +87,34 @@ static void test_the_largest(void **state)
     }
 }
 
+static void test_singles_apart(void **state)
+{
+    uint8_t x[4 * N_MAX + 1];
+    uint8_t y[4 * N_MAX + 3];
+
+    (void)state;
+    fill();
+    for (size_t i = 0; i < N_MAX; i++) {
+        const float values[] = {(float)a[i], (float)b[i]};
+        memcpy(x + 1 + 4 * i, &values[0], sizeof(values[0]));
+        memcpy(y + 3 + 4 * i, &values[1], sizeof(values[1]));
+        a[i] = (double)values[0];
+        b[i] = (double)values[1];
+    }
+    for (size_t n = 0; n <= N_MAX; n++) {
+        const double want = fed_values_distance(a, b, n);
+        const double have = fed_singles_distance(x + 1, y + 3, n);
+        assert_memory_equal(&have, &want, sizeof(want));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_finite_wherever_they_stand),
         cmocka_unit_test(test_singles_as_they_lie),
         cmocka_unit_test(test_the_largest),
+        cmocka_unit_test(test_singles_apart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
