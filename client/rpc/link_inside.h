@@ -66,7 +66,7 @@ struct step {
     char path[FED_PATH_SIZE];
     char tmp[FED_PATH_SIZE];
     int fd;
-    struct fed_view view;
+    struct fed_pieces pieces;
     struct fed_map map;
     int work_rc;
     struct fed_err work_err;

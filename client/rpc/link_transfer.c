@@ -86,7 +86,7 @@ static void work_write(void *arg)
 {
     struct step *step = &((struct link *)arg)->step;
 
-    step->work_rc = fed_file_write(step->fd, step->view.data, step->view.size, &step->work_err);
+    step->work_rc = fed_file_write_pieces(step->fd, &step->pieces, &step->work_err);
 }
 
 /* Close, and rename what is whole. */
@@ -158,12 +158,12 @@ static bool take_chunk(struct link *link, struct fed_rpc_in *in)
 {
     struct step *step = &link->step;
     ProtobufCMessage *message = NULL;
-    struct fed_view view = {0};
+    struct fed_pieces pieces = {0};
     Fedn__ModelStatus status;
 
     if (step->is_complete || step->is_refused || step->is_cancelled ||
-        fed_rpc_in_unpack_bulk(in, &fedn__model_response__descriptor, FIELD_RESPONSE_DATA, &message,
-                               &view, NULL) < 0) {
+        fed_rpc_in_unpack_pieces(in, &fedn__model_response__descriptor, FIELD_RESPONSE_DATA,
+                                 &message, &pieces, NULL) < 0) {
         return false;
     }
     status = ((const Fedn__ModelResponse *)(const void *)message)->status;
@@ -171,17 +171,17 @@ static bool take_chunk(struct link *link, struct fed_rpc_in *in)
     step->is_complete = status == FEDN__MODEL_STATUS__OK;
     step->is_refused =
         status == FEDN__MODEL_STATUS__FAILED || status == FEDN__MODEL_STATUS__UNKNOWN;
-    if (status != FEDN__MODEL_STATUS__IN_PROGRESS || view.size == 0) {
+    if (status != FEDN__MODEL_STATUS__IN_PROGRESS || pieces.size == 0) {
         return false;
     }
-    step->offset += view.size;
+    step->offset += pieces.size;
     if (step->offset > link->config.model_max) {
         step->is_refused = true;
         fed_rpc_call_cancel(step->ask.call);
         return false;
     }
     step->in = in;
-    step->view = view;
+    step->pieces = pieces;
     submit(link, work_write, download_written);
     return true;
 }

@@ -40,7 +40,7 @@ struct fetch {
     struct fed_sha256 *hash;
     struct fed_rpc_in *in;   /* holds the chunk a worker has */
     struct fed_rpc_in *next; /* what came meanwhile */
-    struct fed_view chunk;
+    struct fed_pieces chunk;
     bool is_busy; /* a worker has it */
     struct fed_job job;
     int rc;
@@ -97,12 +97,12 @@ static void do_chunk(void *arg)
     const int fd = open(fetch->part, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0640);
 
     fetch->rc = fd < 0 ? fed_file_error(&fetch->err, "open", fetch->part)
-                       : fed_file_write(fd, fetch->chunk.data, fetch->chunk.size, &fetch->err);
+                       : fed_file_write_pieces(fd, &fetch->chunk, &fetch->err);
     if (fd >= 0) {
         (void)close(fd);
     }
     if (fetch->rc == 0) {
-        fed_sha256_add(fetch->hash, fetch->chunk.data, fetch->chunk.size);
+        fed_sha256_add_pieces(fetch->hash, &fetch->chunk, fetch->chunk.size);
     }
 }
 
@@ -169,8 +169,8 @@ static int take_chunk(struct fetch *fetch, struct fed_rpc_in *in)
 {
     Confed__V1__ModelChunk *chunk = NULL;
     ProtobufCMessage *message = NULL;
-    int rc = fed_rpc_in_unpack_bulk(in, &confed__v1__model_chunk__descriptor, DATA_FIELD, &message,
-                                    &fetch->chunk, &fetch->err);
+    int rc = fed_rpc_in_unpack_pieces(in, &confed__v1__model_chunk__descriptor, DATA_FIELD,
+                                      &message, &fetch->chunk, &fetch->err);
 
     chunk = (void *)message;
     if (rc == 0 && (chunk->offset_bytes != fetch->written ||

@@ -51,7 +51,7 @@ struct upload {
     bool is_swallowed;
     bool is_last;          /* the chunk being written is followed by nothing */
     struct fed_rpc_in *in; /* holds the chunk; owned while WRITING */
-    struct fed_view chunk;
+    struct fed_pieces chunk;
     struct fed_job job;
     int rc;
     struct fed_err err;
@@ -254,8 +254,7 @@ static void do_write(void *arg)
 
     upload->rc = 0;
     if (upload->chunk.size > 0) {
-        upload->rc = spool_add(spool, &upload->upload.file, upload->chunk.data, upload->chunk.size,
-                               &upload->err);
+        upload->rc = spool_add(spool, &upload->upload.file, &upload->chunk, &upload->err);
         FED_FAULT_POINT("combiner.upload_running");
     }
     if (upload->rc == 0 && upload->is_last) {
@@ -406,8 +405,8 @@ static void upload_message(struct fed_rpc_call *call, struct fed_rpc_in *in, voi
         refuse(upload, "the upload ended without its terminator");
         return;
     }
-    if (fed_rpc_in_unpack_bulk(in, &fedn__model_request__descriptor, DATA_FIELD_REQUEST, &message,
-                               &upload->chunk, &upload->err) < 0) {
+    if (fed_rpc_in_unpack_pieces(in, &fedn__model_request__descriptor, DATA_FIELD_REQUEST, &message,
+                                 &upload->chunk, &upload->err) < 0) {
         (void)fed_rpc_in_free(in);
         put_off(upload, upload->err.code, upload->err.msg);
         return;

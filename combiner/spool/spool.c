@@ -267,8 +267,7 @@ static void note_serial(const struct spool *spool, uint64_t serial)
 
 int spool_add(const struct spool *spool,
               struct spool_file *file,
-              const void *data,
-              size_t size,
+              const struct fed_pieces *chunk,
               struct fed_err *err)
 {
     char path[FED_PATH_SIZE];
@@ -283,13 +282,13 @@ int spool_add(const struct spool *spool,
     if (fd < 0) {
         return fed_file_error(err, "create", path);
     }
-    rc = fed_file_write(fd, data, size, err);
+    rc = fed_file_write_pieces(fd, chunk, err);
     if (close(fd) != 0 && rc == 0) {
         rc = fed_file_error(err, "close", path);
     }
-    if (rc == 0) {
-        file->size_bytes += size;
-        file->crc = fed_crc32(file->crc, data, size);
+    for (size_t i = 0; i < chunk->n && rc == 0; i++) {
+        file->size_bytes += chunk->views[i].size;
+        file->crc = fed_crc32(file->crc, chunk->views[i].data, chunk->views[i].size);
     }
     return rc;
 }

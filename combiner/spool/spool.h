@@ -104,8 +104,7 @@ FED_NODISCARD int spool_path_update(const struct spool *spool,
  * then the upload is over. */
 FED_NODISCARD int spool_add(const struct spool *spool,
                             struct spool_file *file,
-                            const void *data,
-                            size_t size,
+                            const struct fed_pieces *chunk,
                             struct fed_err *err);
 
 /* incoming/<serial> becomes the whole upload; an upload without bytes is made an empty file. */

@@ -9,10 +9,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
 #include "common/base/unconst.h"
+
+#define VECTORS 64U /* pieces written at once */
 
 static void close_fd_p(const int *fd)
 {
@@ -110,6 +113,47 @@ int fed_file_write(int fd, const void *data, size_t size, struct fed_err *err)
         size -= (size_t)n;
     }
     return 0;
+}
+
+/* Write all of the first `n` views, of which `done` bytes are written already. */
+static int
+write_rest(int fd, const struct fed_view *views, size_t n, size_t done, struct fed_err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        const size_t skip = done < views[i].size ? done : views[i].size;
+        done -= skip;
+        rc = fed_file_write(fd, (const uint8_t *)views[i].data + skip, views[i].size - skip, err);
+    }
+    return rc;
+}
+
+int fed_file_write_pieces(int fd, const struct fed_pieces *pieces, struct fed_err *err)
+{
+    struct iovec vectors[VECTORS];
+    size_t i = 0;
+    int rc = 0;
+
+    while (i < pieces->n && rc == 0) {
+        const size_t n = pieces->n - i < VECTORS ? pieces->n - i : VECTORS;
+        size_t size = 0;
+        ssize_t done;
+        for (size_t k = 0; k < n; k++) {
+            const struct fed_view *view = &pieces->views[i + k];
+            vectors[k] = (struct iovec){fed_unconst(view->data), view->size};
+            size += view->size;
+        }
+        done = writev(fd, vectors, (int)n);
+        if (done < 0 && errno != EINTR) {
+            return fed_file_error(err, "write", "file");
+        }
+        if (done < (ssize_t)size) { /* a signal, or a disk that is nearly full */
+            rc = write_rest(fd, pieces->views + i, n, done < 0 ? 0 : (size_t)done, err);
+        }
+        i += n;
+    }
+    return rc;
 }
 
 int fed_file_sync(const char *path, struct fed_err *err)

@@ -31,6 +31,8 @@ fed_file_load(const char *path, size_t size_max, struct fed_buf *ret_buf, struct
 
 /* Write all of it to an open file. */
 FED_NODISCARD int fed_file_write(int fd, const void *data, size_t size, struct fed_err *err);
+FED_NODISCARD int
+fed_file_write_pieces(int fd, const struct fed_pieces *pieces, struct fed_err *err);
 
 /* Replace `path` as a whole: temporary file, rename; with is_durable also fsync of file and folder.
  * A crash leaves the old file or the new one. */

@@ -16,6 +16,13 @@ static inline struct fed_view fed_view_of(const void *data, size_t size)
     return (struct fed_view){data, size};
 }
 
+/* Borrowed bytes that lie in several places, in order. */
+struct fed_pieces {
+    const struct fed_view *views; /* (n,) borrowed too */
+    size_t n;
+    size_t size; /* bytes of all */
+};
+
 /* The bytes of a NUL-terminated text, without the NUL. */
 static inline struct fed_view fed_view_str(const char *text)
 {

@@ -47,6 +47,15 @@ void fed_sha256_add(struct fed_sha256 *hash, const void *data, size_t size)
     assert(rc == 1);
 }
 
+void fed_sha256_add_pieces(struct fed_sha256 *hash, const struct fed_pieces *pieces, size_t size)
+{
+    for (size_t i = 0; i < pieces->n && size > 0; i++) {
+        const size_t n = pieces->views[i].size < size ? pieces->views[i].size : size;
+        fed_sha256_add(hash, pieces->views[i].data, n);
+        size -= n;
+    }
+}
+
 void fed_sha256_finish(struct fed_sha256 *hash, uint8_t ret_digest[FED_SHA256_BYTES])
 {
     const int rc = EVP_DigestFinal_ex(hash->context, ret_digest, NULL);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/view.h"
 
 #define FED_SHA256_BYTES 32
 
@@ -15,6 +16,9 @@ struct fed_sha256; /* a hash in the making */
 FED_NODISCARD int fed_sha256_new(struct fed_sha256 **ret_hash, struct fed_err *err);
 struct fed_sha256 *fed_sha256_free(struct fed_sha256 *hash); /* accepts NULL */
 void fed_sha256_add(struct fed_sha256 *hash, const void *data, size_t size);
+
+/* The first `size` bytes of the pieces. */
+void fed_sha256_add_pieces(struct fed_sha256 *hash, const struct fed_pieces *pieces, size_t size);
 void fed_sha256_finish(struct fed_sha256 *hash, uint8_t ret_digest[FED_SHA256_BYTES]);
 
 void fed_sha256_once(const void *data, size_t size, uint8_t ret_digest[FED_SHA256_BYTES]);

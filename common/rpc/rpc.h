@@ -123,8 +123,17 @@ FED_NODISCARD int fed_rpc_in_unpack(struct fed_rpc_in *in,
                                     ProtobufCMessage **ret_message,
                                     struct fed_err *err);
 
-/* The same, but top-level bytes field `bulk_field` is not copied: *ret_bulk views it (empty when
- * absent) and is valid until `in` is freed; in the message that field is empty. Any field order. */
+/* The same, but top-level bytes field `bulk_field` is not copied: *ret_bulk shows where it lies, as
+ * it has come (empty when absent), and is valid until `in` is freed; in the message that field is
+ * empty. Any field order. A message in very many pieces is put together first. */
+FED_NODISCARD int fed_rpc_in_unpack_pieces(struct fed_rpc_in *in,
+                                           const ProtobufCMessageDescriptor *descriptor,
+                                           uint32_t bulk_field,
+                                           ProtobufCMessage **ret_message,
+                                           struct fed_pieces *ret_bulk,
+                                           struct fed_err *err);
+
+/* The same in one piece, for who can't do with several: the message is copied once. */
 FED_NODISCARD int fed_rpc_in_unpack_bulk(struct fed_rpc_in *in,
                                          const ProtobufCMessageDescriptor *descriptor,
                                          uint32_t bulk_field,

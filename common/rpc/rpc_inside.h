@@ -33,6 +33,7 @@ struct fed_rpc_in {
     grpc_byte_buffer *buffer; /* owned */
     grpc_slice flat;          /* the bytes in one piece, once somebody wanted them so */
     bool is_flat;
+    struct fed_view *pieces; /* of the bulk field, owned */
 };
 
 struct fed_rpc_out {

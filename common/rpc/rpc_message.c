@@ -15,6 +15,8 @@
 #define UNPACK_BASE_MAX  ((size_t)4 * 1024 * 1024) /* bytes a message may take when unpacked, … */
 #define UNPACK_RATIO_MAX 16U                       /* … and this often its size on the wire */
 #define DEPTH_MAX        8                         /* nested messages */
+#define PIECES_MAX       1024U                     /* of a message that is used where it lies */
+#define RAW_SIZE         20U                       /* two numbers on the wire */
 
 struct fed_rpc_in *rpc_in_new(grpc_byte_buffer *buffer)
 {
@@ -35,6 +37,7 @@ struct fed_rpc_in *fed_rpc_in_free(struct fed_rpc_in *in)
             grpc_slice_unref(in->flat);
         }
         grpc_byte_buffer_destroy(in->buffer);
+        free(in->pieces);
         free(in);
     }
     return NULL;
@@ -184,12 +187,44 @@ int fed_rpc_in_unpack(struct fed_rpc_in *in,
     return rc < 0 ? rc : unpack(bytes, bytes.size, descriptor, ret_message, err);
 }
 
-static bool read_varint(const uint8_t **p, const uint8_t *end, uint64_t *ret_value)
+/* A message's bytes one after the other, wherever they lie. */
+struct cursor {
+    const grpc_slice *slices;
+    size_t n_slices;
+    size_t at; /* in the first slice */
+    size_t left;
+};
+
+/* The next bytes that lie together, at most `size`, of which there are as many; not past them. */
+static struct fed_view peek(struct cursor *c, size_t size)
+{
+    size_t n = 0;
+
+    while (c->at == GRPC_SLICE_LENGTH(c->slices[0])) {
+        c->slices++;
+        c->n_slices--;
+        c->at = 0;
+    }
+    n = GRPC_SLICE_LENGTH(c->slices[0]) - c->at;
+    return fed_view_of(GRPC_SLICE_START_PTR(c->slices[0]) + c->at, n < size ? n : size);
+}
+
+static void step_over(struct cursor *c, size_t size)
+{
+    c->at += size;
+    c->left -= size;
+}
+
+/* A number; its bytes are added to `raw`. */
+static bool
+read_varint(struct cursor *c, uint64_t *ret_value, uint8_t raw[RAW_SIZE], size_t *io_raw_size)
 {
     uint64_t value = 0;
 
-    for (unsigned shift = 0; shift < 64 && *p < end; shift += 7) {
-        const uint8_t byte = *(*p)++;
+    for (unsigned shift = 0; shift < 64 && c->left > 0; shift += 7) {
+        const uint8_t byte = *(const uint8_t *)peek(c, 1).data;
+        step_over(c, 1);
+        raw[(*io_raw_size)++] = byte;
         value |= (uint64_t)(byte & 0x7FU) << shift;
         if ((byte & 0x80U) == 0) {
             *ret_value = value;
@@ -199,53 +234,114 @@ static bool read_varint(const uint8_t **p, const uint8_t *end, uint64_t *ret_val
     return false;
 }
 
-/* Step over one field's value; for a length-delimited one *ret_value views its bytes. */
-static bool
-skip_value(unsigned wire, const uint8_t **p, const uint8_t *end, struct fed_view *ret_value)
+/* The next `size` bytes (there are as many), piece by piece: into `small`, or shown in `views`. */
+static int take(struct cursor *c,
+                uint64_t size,
+                struct fed_buf *small,
+                struct fed_view *views,
+                size_t *ret_n,
+                struct fed_err *err)
 {
-    uint64_t n = 0;
-
-    *ret_value = (struct fed_view){0};
-    if (wire == 0) {
-        return read_varint(p, end, &n);
-    }
-    n = wire == 1 ? 8 : 4;
-    if (wire == 2 && !read_varint(p, end, &n)) {
-        return false;
-    }
-    if ((wire != 1 && wire != 2 && wire != 5) || n > (uint64_t)(end - *p)) {
-        return false;
-    }
-    *ret_value = fed_view_of(*p, (size_t)n);
-    *p += n;
-    return true;
-}
-
-/* Copy all fields but `bulk_field` to `small` (as large as the message without it). */
-static int split(struct fed_view bytes,
-                 uint32_t bulk_field,
-                 struct fed_buf *small,
-                 struct fed_view *ret_bulk,
-                 struct fed_err *err)
-{
-    const uint8_t *p = bytes.data;
-    const uint8_t *end = p + bytes.size;
+    size_t n = 0;
     int rc = 0;
 
-    *ret_bulk = (struct fed_view){0};
-    while (p < end && rc == 0) {
-        const uint8_t *start = p;
-        struct fed_view value;
-        uint64_t tag = 0;
-
-        if (!read_varint(&p, end, &tag) || !skip_value((unsigned)(tag & 7U), &p, end, &value)) {
-            return fed_err_set(err, FED_E_INVALID, "malformed message");
-        }
-        if (tag >> 3 == bulk_field && (tag & 7U) == 2) {
-            *ret_bulk = value;
+    while (size > 0 && rc == 0) {
+        const struct fed_view view = peek(c, (size_t)size);
+        if (views != NULL) {
+            views[n++] = view;
         } else {
-            rc = fed_buf_add(small, start, (size_t)(p - start), err);
+            rc = fed_buf_add(small, view.data, view.size, err);
         }
+        step_over(c, view.size);
+        size -= view.size;
+    }
+    *ret_n = n;
+    return rc;
+}
+
+/* One field: into `small`, or, if it is the bulk one, into `views`. */
+static int take_field(struct cursor *c,
+                      uint32_t bulk_field,
+                      struct fed_buf *small,
+                      struct fed_view *views,
+                      struct fed_pieces *bulk,
+                      struct fed_err *err)
+{
+    uint8_t raw[RAW_SIZE];
+    size_t raw_size = 0;
+    size_t n = 0;
+    uint64_t tag = 0;
+    uint64_t size = 0;
+    bool ok = read_varint(c, &tag, raw, &raw_size);
+    const unsigned wire = (unsigned)(tag & 7U);
+    int rc;
+
+    if (ok && (wire == 0 || wire == 2)) {
+        ok = read_varint(c, &size, raw, &raw_size);
+    }
+    size = wire == 0 ? 0 : wire == 1 ? 8 : wire == 5 ? 4 : size;
+    if (!ok || wire == 3 || wire == 4 || wire > 5 || size > c->left) {
+        return fed_err_set(err, FED_E_INVALID, "malformed message");
+    }
+    if (tag >> 3 == bulk_field && wire == 2) {
+        rc = take(c, size, NULL, views, &n, err);
+        *bulk = (struct fed_pieces){views, n, (size_t)size};
+        return rc;
+    }
+    rc = fed_buf_add(small, raw, raw_size, err);
+    return rc < 0 ? rc : take(c, size, small, NULL, &n, err);
+}
+
+/* All fields but `bulk_field` go to `small`. */
+static int split(struct fed_rpc_in *in,
+                 uint32_t bulk_field,
+                 struct fed_buf *small,
+                 struct fed_pieces *ret_bulk,
+                 struct fed_err *err)
+{
+    const grpc_slice_buffer *slices = &in->buffer->data.raw.slice_buffer;
+    struct cursor c = {slices->slices, slices->count, 0, slices->length};
+    int rc = 0;
+
+    if (in->is_flat) {
+        c = (struct cursor){&in->flat, 1, 0, GRPC_SLICE_LENGTH(in->flat)};
+    }
+    *ret_bulk = (struct fed_pieces){0};
+    free(in->pieces);
+    in->pieces = calloc(c.n_slices + 1, sizeof(*in->pieces));
+    if (in->pieces == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "message");
+    }
+    while (c.left > 0 && rc == 0) {
+        rc = take_field(&c, bulk_field, small, in->pieces, ret_bulk, err);
+    }
+    return rc;
+}
+
+int fed_rpc_in_unpack_pieces(struct fed_rpc_in *in,
+                             const ProtobufCMessageDescriptor *descriptor,
+                             uint32_t bulk_field,
+                             ProtobufCMessage **ret_message,
+                             struct fed_pieces *ret_bulk,
+                             struct fed_err *err)
+{
+    struct fed_pieces bulk = {0};
+    struct fed_view bytes = {0};
+    struct fed_buf small;
+    int rc = 0;
+
+    if (in->buffer->type != GRPC_BB_RAW || in->buffer->data.raw.compression != GRPC_COMPRESS_NONE ||
+        in->buffer->data.raw.slice_buffer.count > PIECES_MAX) {
+        rc = flatten(in, &bytes, err);
+    }
+    fed_buf_init(&small, 0);
+    rc = rc < 0 ? rc : split(in, bulk_field, &small, &bulk, err);
+    if (rc == 0) {
+        rc = unpack(fed_buf_view(&small), small.size, descriptor, ret_message, err);
+    }
+    fed_buf_deinit(&small);
+    if (rc == 0) {
+        *ret_bulk = bulk;
     }
     return rc;
 }
@@ -258,21 +354,13 @@ int fed_rpc_in_unpack_bulk(struct fed_rpc_in *in,
                            struct fed_err *err)
 {
     struct fed_view bytes = {0};
-    struct fed_view bulk = {0};
-    struct fed_buf small;
+    struct fed_pieces bulk = {0};
     int rc = flatten(in, &bytes, err);
 
-    if (rc < 0) {
-        return rc;
-    }
-    fed_buf_init(&small, 0);
-    rc = split(bytes, bulk_field, &small, &bulk, err);
+    rc =
+        rc < 0 ? rc : fed_rpc_in_unpack_pieces(in, descriptor, bulk_field, ret_message, &bulk, err);
     if (rc == 0) {
-        rc = unpack(fed_buf_view(&small), small.size, descriptor, ret_message, err);
-    }
-    fed_buf_deinit(&small);
-    if (rc == 0) {
-        *ret_bulk = bulk;
+        *ret_bulk = bulk.n == 0 ? (struct fed_view){0} : bulk.views[0];
     }
     return rc;
 }

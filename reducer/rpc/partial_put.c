@@ -46,7 +46,7 @@ struct partial_put {
     struct fed_rpc_in *in;   /* owned: the chunk that is being written */
     struct fed_rpc_in *next; /* owned: what came meanwhile; NULL with has_next: the end */
     bool has_next;
-    struct fed_view data;
+    struct fed_pieces data;
     char path[FED_PATH_SIZE];
     int fd;
     struct fed_sha256 *hash; /* owned: of all but the trailer */
@@ -137,8 +137,8 @@ static void write_chunk(void *arg)
         put->rc = fed_sha256_new(&put->hash, &put->err);
     }
     if (put->rc == 0) {
-        fed_sha256_add(put->hash, put->data.data, size_of_hashed(put));
-        put->rc = fed_file_write(put->fd, put->data.data, put->data.size, &put->err);
+        fed_sha256_add_pieces(put->hash, &put->data, size_of_hashed(put));
+        put->rc = fed_file_write_pieces(put->fd, &put->data, &put->err);
     }
 }
 
@@ -220,8 +220,8 @@ static void open_put(struct partial_put *put, const Confed__V1__PartialChunk *ch
 static void take_chunk(struct partial_put *put, struct fed_rpc_in *in)
 {
     ProtobufCMessage *message = NULL;
-    int rc = fed_rpc_in_unpack_bulk(in, &confed__v1__partial_chunk__descriptor, DATA_FIELD,
-                                    &message, &put->data, &put->err);
+    int rc = fed_rpc_in_unpack_pieces(in, &confed__v1__partial_chunk__descriptor, DATA_FIELD,
+                                      &message, &put->data, &put->err);
 
     if (rc < 0) {
         (void)fed_rpc_in_free(in);

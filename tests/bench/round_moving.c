@@ -103,11 +103,11 @@ static void on_message(struct fed_rpc_call *call, struct fed_rpc_in *in, void *a
 {
     struct flow *flow = arg;
     ProtobufCMessage *message = NULL;
-    struct fed_view data = {0};
+    struct fed_pieces data = {0};
 
     if (in != NULL) {
-        if (fed_rpc_in_unpack_bulk(in, &confed__v1__model_chunk__descriptor, DATA_FIELD, &message,
-                                   &data, NULL) < 0) {
+        if (fed_rpc_in_unpack_pieces(in, &confed__v1__model_chunk__descriptor, DATA_FIELD, &message,
+                                     &data, NULL) < 0) {
             die("unpack", NULL);
         }
         fed_rpc_message_free(message);

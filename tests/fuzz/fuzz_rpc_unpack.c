@@ -26,16 +26,17 @@ static const struct {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const size_t which = size == 0 ? 0 : data[0] % (N_PLAIN + N_BULK);
-    struct fed_rpc_in *in = test_rpc_in_new(data + (size == 0 ? 0 : 1), size == 0 ? 0 : size - 1);
+    struct fed_rpc_in *in =
+        test_rpc_in_cut(data + (size == 0 ? 0 : 1), size == 0 ? 0 : size - 1, 1 + size % 7);
     ProtobufCMessage *message = NULL;
-    struct fed_view bulk = {0};
+    struct fed_pieces bulk = {0};
     struct fed_err err;
 
     if (which < N_PLAIN) {
         (void)!fed_rpc_in_unpack(in, descriptors[which], &message, &err);
     } else {
-        (void)!fed_rpc_in_unpack_bulk(in, bulks[which - N_PLAIN].descriptor,
-                                      bulks[which - N_PLAIN].field, &message, &bulk, &err);
+        (void)!fed_rpc_in_unpack_pieces(in, bulks[which - N_PLAIN].descriptor,
+                                        bulks[which - N_PLAIN].field, &message, &bulk, &err);
     }
     fed_rpc_message_free(message);
     (void)fed_rpc_in_free(in);

@@ -118,9 +118,11 @@ static struct spool_update admit(struct fixture *f, size_t i)
     struct fed_buf bytes = model(f, 1 + 0.1 * (double)(i + 1));
     struct spool_upload upload = {.file.serial = spool_take_serial(f->spool)};
     const struct fed_entry what = entry(f, i);
+    const struct fed_view view = fed_buf_view(&bytes);
 
     fed_id_copy(upload.id, what.update_id);
-    assert_int_equal(spool_add(f->spool, &upload.file, bytes.data, bytes.size, &f->err), 0);
+    assert_int_equal(
+        spool_add(f->spool, &upload.file, &(struct fed_pieces){&view, 1, view.size}, &f->err), 0);
     assert_int_equal(spool_publish(f->spool, &upload, &f->err), 0);
     assert_int_equal(spool_admit(f->spool, "7", &upload, &what, &f->err), 0);
     fed_buf_deinit(&bytes);

@@ -70,9 +70,13 @@ static void reopen(struct fixture *f)
 static struct spool_upload upload(struct fixture *f, const char *id, const char *content)
 {
     struct spool_upload upload = {.file.serial = spool_take_serial(f->spool)};
+    const struct fed_view views[] = {fed_view_of(content, strlen(content) / 2),
+                                     fed_view_str(content + strlen(content) / 2)};
 
     fed_id_copy(upload.id, id);
-    assert_int_equal(spool_add(f->spool, &upload.file, content, strlen(content), &f->err), 0);
+    assert_int_equal(
+        spool_add(f->spool, &upload.file, &(struct fed_pieces){views, 2, strlen(content)}, &f->err),
+        0);
     assert_int_equal(spool_publish(f->spool, &upload, &f->err), 0);
     return upload;
 }
@@ -114,8 +118,9 @@ static void test_uploads_survive_and_half_ones_do_not(void **state)
     struct spool_upload *found = NULL;
     struct spool_upload half = {.id = "half", .file.serial = spool_take_serial(f->spool)};
     const struct spool_upload whole = upload(f, "update-1", "some bytes");
+    const struct fed_view abc = fed_view_str("abc");
 
-    assert_int_equal(spool_add(f->spool, &half.file, "abc", 3, &f->err), 0);
+    assert_int_equal(spool_add(f->spool, &half.file, &(struct fed_pieces){&abc, 1, 3}, &f->err), 0);
     reopen(f);
     assert_int_equal(list(f, &found), 1);
     assert_string_equal(found[0].id, "update-1");

@@ -1,7 +1,10 @@
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "tests/lib/fixture.h"
@@ -111,6 +114,106 @@ static void test_a_full_disk_is_an_error(void **state)
     (void)close(fd);
 }
 
+/* More than are written at once, some of them empty. */
+static void test_pieces(void **state)
+{
+    enum {
+        N = 201
+    };
+    struct fixture *f = *state;
+    struct fed_view views[N];
+    struct fed_pieces pieces = {views, N, 0};
+    struct fed_buf want;
+    struct fed_buf have = {0};
+    char path[FED_PATH_SIZE];
+    uint8_t bytes[N * 3];
+    int fd;
+
+    fed_buf_init(&want, 0);
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(i * 7);
+    }
+    for (size_t i = 0; i < N; i++) {
+        views[i] = fed_view_of(bytes + i, i % 5 * 100 > i ? 0 : i % 5 * 100);
+        pieces.size += views[i].size;
+        assert_int_equal(fed_buf_add(&want, views[i].data, views[i].size, NULL), 0);
+    }
+    fd = open(test_path(&f->folder, "pieces", path), O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(fed_file_write_pieces(fd, &pieces, &f->err), 0);
+    (void)close(fd);
+    assert_int_equal(fed_file_load(path, pieces.size, &have, &f->err), 0);
+    assert_true(fed_view_equal(fed_buf_view(&have), fed_buf_view(&want)));
+    fed_buf_deinit(&have);
+    fed_buf_deinit(&want);
+    fd = open("/dev/full", O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(fed_file_write_pieces(fd, &pieces, &f->err), -FED_E_IO);
+    (void)close(fd);
+}
+
+/* A pipe takes a part of what it is given, and then the rest. */
+static void *drain(void *arg)
+{
+    const int *fd = arg;
+    static uint8_t bytes[4096];
+    static size_t n_read;
+    ssize_t n = 1;
+
+    while (n > 0) {
+        n = read(*fd, bytes, sizeof(bytes));
+        n_read += n > 0 ? (size_t)n : 0;
+        for (ssize_t i = 0; i < n; i++) {
+            if (bytes[i] != (uint8_t)((n_read - (size_t)n + (size_t)i) % 1000 % 251)) {
+                return NULL;
+            }
+        }
+    }
+    return &n_read;
+}
+
+static void on_alarm(int number)
+{
+    (void)number;
+}
+
+static void test_a_part_of_the_pieces_at_a_time(void **state)
+{
+    struct fixture *f = *state;
+    const struct itimerval often = {{0, 200}, {0, 200}};
+    const struct itimerval never = {{0, 0}, {0, 0}};
+    struct sigaction action = {.sa_handler = on_alarm}; /* no SA_RESTART: writes are cut short */
+    struct fed_view views[3000];
+    uint8_t bytes[1000];
+    sigset_t alarm;
+    pthread_t thread;
+    void *n_read = NULL;
+    int fds[2];
+
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(i % 251);
+    }
+    for (size_t i = 0; i < 3000; i++) {
+        views[i] = fed_view_of(bytes, sizeof(bytes));
+    }
+    assert_int_equal(pipe(fds), 0);
+    (void)sigemptyset(&alarm);
+    (void)sigaddset(&alarm, SIGALRM);
+    (void)pthread_sigmask(SIG_BLOCK, &alarm, NULL);
+    assert_int_equal(pthread_create(&thread, NULL, drain, &fds[0]), 0);
+    (void)pthread_sigmask(SIG_UNBLOCK, &alarm, NULL);
+    assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    assert_int_equal(
+        fed_file_write_pieces(fds[1], &(struct fed_pieces){views, 3000, 3000000}, &f->err), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    (void)close(fds[1]);
+    assert_int_equal(pthread_join(thread, &n_read), 0);
+    assert_non_null(n_read);
+    assert_int_equal(*(size_t *)n_read, 3000000);
+    (void)close(fds[0]);
+}
+
 static void test_folders(void **state)
 {
     struct fixture *f = *state;
@@ -172,6 +275,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_failed_replace_keeps_the_old_file, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_full_disk_is_an_error, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_pieces, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_part_of_the_pieces_at_a_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_folders, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_maps_whole_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_long_paths_are_refused, set_up, tear_down),

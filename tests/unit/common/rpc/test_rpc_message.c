@@ -147,6 +147,83 @@ static void test_the_bulk_field_may_stand_anywhere(void **state)
     (void)unpack_bulk(NULL, 0, &offset, &bulk);
 }
 
+/* However a message has been cut on its way, the same is found in it as in one piece. */
+static void check_cut(const void *data, size_t size, size_t part)
+{
+    struct fed_rpc_in *in = test_rpc_in_cut(data, size, part);
+    ProtobufCMessage *message = NULL;
+    struct fed_pieces pieces = {0};
+    struct fed_view bulk = {0};
+    struct fed_err err;
+    uint64_t offset = 0;
+    size_t at = 0;
+    const int want = unpack_bulk(data, size, &offset, &bulk);
+
+    assert_int_equal(fed_rpc_in_unpack_pieces(in, &confed__v1__model_chunk__descriptor, 3, &message,
+                                              &pieces, &err),
+                     want);
+    if (want == 0) {
+        assert_int_equal(((Confed__V1__ModelChunk *)message)->offset_bytes, offset);
+        assert_int_equal(pieces.size, bulk.size);
+        for (size_t i = 0; i < pieces.n; i++) {
+            assert_in_range(pieces.views[i].size, 1, bulk.size - at);
+            assert_memory_equal(pieces.views[i].data, (const uint8_t *)bulk.data + at,
+                                pieces.views[i].size);
+            at += pieces.views[i].size;
+        }
+        assert_int_equal(at, bulk.size);
+    }
+    fed_rpc_message_free(message);
+    (void)fed_rpc_in_free(in);
+}
+
+static void test_the_bulk_field_in_pieces(void **state)
+{
+    /* offset_bytes 300 · bulk "x" · an unknown number, text, 8 and 4 bytes · bulk of 200 bytes */
+    static const char head[] = "\x08\xac\x02\x1a\x01x\xf8\x7f\x05\xfa\x7f\x03"
+                               "abc\xf9\x7f"
+                               "12345678\xfd\x7f"
+                               "1234\x1a\xc8\x01";
+    uint8_t bytes[sizeof(head) - 1 + 200 + 2];
+    uint64_t offset = 0;
+    struct fed_view bulk;
+
+    (void)state;
+    memset(bytes, 0x5A, sizeof(bytes));
+    memcpy(bytes, head, sizeof(head) - 1);
+    memcpy(bytes + sizeof(bytes) - 2, "\x08\x07", 2); /* the last counts */
+    assert_int_equal(unpack_bulk(bytes, sizeof(bytes), &offset, &bulk), 0);
+    assert_int_equal(offset, 7);
+    assert_int_equal(bulk.size, 200);
+    for (size_t part = 1; part <= sizeof(bytes); part++) {
+        for (size_t size = 0; size <= sizeof(bytes); size++) {
+            check_cut(bytes, size, part);
+        }
+    }
+    (void)unpack_bulk(NULL, 0, &offset, &bulk);
+}
+
+static void test_very_many_pieces_are_put_together(void **state)
+{
+    uint8_t bytes[4003];
+    struct fed_rpc_in *in;
+    ProtobufCMessage *message = NULL;
+    struct fed_pieces pieces = {0};
+
+    (void)state;
+    memset(bytes, 0x5A, sizeof(bytes));
+    memcpy(bytes, "\x1a\xa0\x1f", 3); /* 4000 */
+    in = test_rpc_in_cut(bytes, sizeof(bytes), 1);
+    assert_int_equal(fed_rpc_in_unpack_pieces(in, &confed__v1__model_chunk__descriptor, 3, &message,
+                                              &pieces, NULL),
+                     0);
+    assert_int_equal(pieces.n, 1);
+    assert_int_equal(pieces.size, 4000);
+    assert_memory_equal(pieces.views[0].data, bytes + 3, 4000);
+    fed_rpc_message_free(message);
+    (void)fed_rpc_in_free(in);
+}
+
 static void released(void *arg)
 {
     *(int *)arg += 1;
@@ -192,6 +269,8 @@ int main(void)
         cmocka_unit_test(test_texts_are_utf8),
         cmocka_unit_test(test_malformed_bytes),
         cmocka_unit_test(test_the_bulk_field_may_stand_anywhere),
+        cmocka_unit_test(test_the_bulk_field_in_pieces),
+        cmocka_unit_test(test_very_many_pieces_are_put_together),
         cmocka_unit_test(test_a_slab_is_sent_and_released_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
