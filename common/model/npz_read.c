@@ -45,8 +45,9 @@ int npz_read_at(const struct fed_npz *npz,
     uint8_t *p = data;
 
     if (offset > npz->file_size || size > npz->file_size - offset) {
-        return npz_fault(err, FED_FAULT_MALFORMED, "the file ends before byte %llu",
+        (void)!npz_fault(err, FED_FAULT_MALFORMED, "the file ends before byte %llu",
                          (unsigned long long)offset + size);
+        return FED_FAULT_MALFORMED;
     }
     while (size > 0) {
         const ssize_t n = pread(npz->fd, p, size, (off_t)offset);

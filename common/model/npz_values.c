@@ -317,6 +317,7 @@ read_tensor(struct fed_npz *npz, size_t index, const struct taker *taker, struct
     struct stream stream;
     int rc = stream_open(npz, index, &stream, err);
 
+    assert(taker->singles != NULL || taker->values != NULL);
     if (rc != 0) {
         return rc;
     }

@@ -63,7 +63,7 @@ keep_singles(void *arg, uint64_t index, const uint8_t *bytes, size_t n, struct f
 
 /* All values of all tensors; `is_mapped`: where they lie in the file, as far as they can be had
  * so. Returns as fed_npz_open() and fed_npz_read(). */
-/* NOLINTNEXTLINE(readability-non-const-parameter): filled by the callback */
+/* NOLINTBEGIN(readability-non-const-parameter): filled by the callback */
 static int
 read_way(const char *path, bool is_mapped, double *values, uint64_t *ret_n, struct fed_err *err)
 {
@@ -91,6 +91,7 @@ read_way(const char *path, bool is_mapped, double *values, uint64_t *ret_n, stru
     *ret_n = layout->n_elements;
     return rc;
 }
+/* NOLINTEND(readability-non-const-parameter) */
 
 static int read_all(const char *path, double *values, uint64_t *ret_n, struct fed_err *err)
 {

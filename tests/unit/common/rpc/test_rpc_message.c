@@ -191,7 +191,8 @@ static void test_the_bulk_field_in_pieces(void **state)
     (void)state;
     memset(bytes, 0x5A, sizeof(bytes));
     memcpy(bytes, head, sizeof(head) - 1);
-    memcpy(bytes + sizeof(bytes) - 2, "\x08\x07", 2); /* the last counts */
+    bytes[sizeof(bytes) - 2] = 0x08; /* offset_bytes 7: the last counts */
+    bytes[sizeof(bytes) - 1] = 0x07;
     assert_int_equal(unpack_bulk(bytes, sizeof(bytes), &offset, &bulk), 0);
     assert_int_equal(offset, 7);
     assert_int_equal(bulk.size, 200);
@@ -205,6 +206,7 @@ static void test_the_bulk_field_in_pieces(void **state)
 
 static void test_very_many_pieces_are_put_together(void **state)
 {
+    static const uint8_t head[] = {0x1A, 0xA0, 0x1F}; /* bulk of 4000 bytes */
     uint8_t bytes[4003];
     struct fed_rpc_in *in;
     ProtobufCMessage *message = NULL;
@@ -212,7 +214,7 @@ static void test_very_many_pieces_are_put_together(void **state)
 
     (void)state;
     memset(bytes, 0x5A, sizeof(bytes));
-    memcpy(bytes, "\x1a\xa0\x1f", 3); /* 4000 */
+    memcpy(bytes, head, sizeof(head));
     in = test_rpc_in_cut(bytes, sizeof(bytes), 1);
     assert_int_equal(fed_rpc_in_unpack_pieces(in, &confed__v1__model_chunk__descriptor, 3, &message,
                                               &pieces, NULL),
