@@ -9,7 +9,7 @@ import unittest
 import federation
 from federation import Failed, Federation
 from mongo import MongoServer
-from outage import N_CLIENTS, ROUNDS, OutageCase
+from outage import N_CLIENTS, OutageCase
 from server import free_port
 
 AWAY_S = 5  # several times what one call waits (mongo.HASTY)
