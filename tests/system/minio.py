@@ -2,49 +2,19 @@
 
 import contextlib
 import os
-import pathlib
-import shutil
-import signal
-import socket
 import subprocess
-import tempfile
 import time
-import unittest
-import urllib.error
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from server import Server
+
 ACCESS_KEY = "confed-test"
 SECRET_KEY = "a secret of the tests"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class MinioServer:
-    """One server on one port and one folder. Use as a context manager."""
-
+class MinioServer(Server):
     def __init__(self):
-        found = subprocess.run([ROOT / "scripts/go-part", "minio"], capture_output=True, text=True,
-                               check=False)
-        if found.returncode != 0:
-            raise unittest.SkipTest(f"MinIO cannot be had here: {found.stderr.strip()}")
-        self.program = found.stdout.strip()
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="confed-minio-"))
-        self.port = free_port()
-        self.popen = None
-        self.n_prefixes = 0
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, kind, value, trace):
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        super().__init__("minio")
 
     @property
     def endpoint(self):
@@ -69,22 +39,9 @@ class MinioServer:
                 raise AssertionError("MinIO does not serve")
             time.sleep(0.02)  # no connection to wait on
 
-    def kill(self):
-        """kill -9."""
-        if self.popen is not None:
-            self.popen.kill()
-            self.popen.wait()
-            self.popen = None
-
-    def freeze(self, is_frozen=True):
-        """Connections are accepted, nothing is answered; or go on."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.popen.pid, signal.SIGSTOP if is_frozen else signal.SIGCONT)
-
     def url(self):
         """A new, empty place for blobs, in a bucket that the first writer makes."""
-        self.n_prefixes += 1
-        return f"s3://confed-test/run-{self.n_prefixes}"
+        return f"s3://confed-test/run-{self.new_place()}"
 
     def environment(self):
         """The reducer's settings that go with it."""

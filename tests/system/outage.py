@@ -1,5 +1,7 @@
 """What the tests of outages share: one session on MNIST-like data, and what came of it."""
 
+import contextlib
+import threading
 import unittest
 
 import data
@@ -10,7 +12,8 @@ ROUNDS = 2
 
 
 class OutageCase(unittest.TestCase):
-    """cls.calm is what the session gives on files, undisturbed."""
+    """cls.calm is what the session gives on files, undisturbed; self.federation() makes one on the
+    server."""
 
     @classmethod
     def run_calm(cls):
@@ -28,6 +31,21 @@ class OutageCase(unittest.TestCase):
                 "--data", fed.folder / "data", "--shard", f"{i}/{N_CLIENTS}", "--seed", "3",
                 "--epochs", "1", "--batch", "16", "--lr", "0.05"])
         fed.wait_clients(N_CLIENTS)
+
+    @contextlib.contextmanager
+    def stopped_at(self, point):
+        """A session that stands still with the reducer at the point; it is continued and the server
+        back when the block ends, and then it gives what the calm one does."""
+        with self.federation() as fed:
+            self.start(fed, fault=f"{point}:1:stop")
+            session = []
+            model = self.seed(fed)
+            starter = threading.Thread(target=lambda: session.append(self.begin(fed, model)))
+            starter.start()
+            fed.reducer.wait_stopped(60)
+            yield fed
+            starter.join(60)
+            self.check(fed, self.finish(fed, session[0]))
 
     @staticmethod
     def seed(fed):

@@ -5,7 +5,6 @@ where FEDn's behaviour is meant."""
 import importlib
 import io
 import json
-import pathlib
 import subprocess
 import sys
 import tempfile

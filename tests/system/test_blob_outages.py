@@ -5,7 +5,6 @@ one on files."""
 import hashlib
 import os
 import sys
-import threading
 import time
 import unittest.mock
 
@@ -44,13 +43,7 @@ class BlobOutage(OutageCase):
     def away_at(self, point, what=None, away=None):
         """The reducer stands still at the point while the server is killed (or what `away` does);
         `what`: what is awaited then."""
-        with self.federation() as fed:
-            self.start(fed, fault=f"{point}:1:stop")
-            session = []
-            model = self.seed(fed)
-            starter = threading.Thread(target=lambda: session.append(self.begin(fed, model)))
-            starter.start()
-            fed.reducer.wait_stopped(60)
+        with self.stopped_at(point) as fed:
             (away or self.server.kill)()
             fed.reducer.go_on()
             if what:
@@ -61,8 +54,6 @@ class BlobOutage(OutageCase):
                 self.server.freeze(False)
             else:
                 self.server.start()
-            starter.join(60)
-            self.check(fed, self.finish(fed, session[0]))
 
     def test_calm(self):
         with self.federation() as fed:

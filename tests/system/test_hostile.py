@@ -2,7 +2,6 @@
 round, and nobody sees a status that would end a FEDn client."""
 
 import contextlib
-import json
 import pathlib
 import queue
 import socket

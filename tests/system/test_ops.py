@@ -16,6 +16,7 @@ import unittest
 import unittest.mock
 
 from federation import BIN, ROOT, Federation, main, random_model
+from server import free_port
 
 MIB = 1 << 20
 
@@ -35,12 +36,6 @@ def sums(folder):
     """{name: SHA-256} of the files in a folder."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
             for path in pathlib.Path(folder).iterdir()}
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def rows(fed):

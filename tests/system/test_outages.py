@@ -8,8 +8,9 @@ import unittest
 
 import federation
 from federation import Failed, Federation
-from mongo import MongoServer, free_port
-from outage import N_CLIENTS, ROUNDS, OutageCase
+from mongo import MongoServer
+from outage import N_CLIENTS, OutageCase
+from server import free_port
 
 AWAY_S = 5  # several times what one call waits (mongo.HASTY)
 
@@ -49,13 +50,7 @@ class Outage(OutageCase):
 
     def away_at(self, point, away=None):
         """The reducer stands still at the point while the database is killed."""
-        with self.federation() as fed:
-            self.start(fed, fault=f"{point}:1:stop")
-            session = []
-            model = self.seed(fed)
-            starter = threading.Thread(target=lambda: session.append(self.begin(fed, model)))
-            starter.start()
-            fed.reducer.wait_stopped(60)
+        with self.stopped_at(point) as fed:
             self.server.kill()
             fed.reducer.go_on()
             began = time.monotonic()
@@ -64,8 +59,6 @@ class Outage(OutageCase):
             if away:
                 away(fed)
             self.server.start()
-            starter.join(60)
-            self.check(fed, self.finish(fed, session[0]))
 
     @staticmethod
     def says_so(fed):

@@ -124,6 +124,32 @@ static void attach(struct fixture *fix)
     fake_await(&fix->fake, is_welcome);
 }
 
+/* A reducer that runs, with a seed and a session to be started. */
+static void begin_with_session(struct fixture *fix)
+{
+    open_reducer(fix);
+    put_seed(fix);
+    put_session(fix, 30);
+    begin_reducer(fix);
+}
+
+/* The session's first round of so many is open: its combiner has the plan and says nothing. */
+static void hold_round(struct fixture *fix, int rounds)
+{
+    fix->fake.is_holding = true;
+    attach(fix);
+    start_well(fix, rounds);
+    fake_await(&fix->fake, has_plan);
+}
+
+/* What was held comes, and the reducer ends: the store is another's. */
+static void end_outdone(struct fixture *fix)
+{
+    fake_do(&fix->fake, fake_admit_all);
+    (void)pthread_join(fix->thread, NULL);
+    assert_int_equal(fix->status, FED_EXIT_FAILED);
+}
+
 /* -- tests --------------------------------------------------------------------------------------
  */
 
@@ -221,10 +247,7 @@ static void continues_a_finished_session(void **state)
     struct fixture *fix = *state;
     json_t *round;
 
-    open_reducer(fix);
-    put_seed(fix);
-    put_session(fix, 30);
-    begin_reducer(fix);
+    begin_with_session(fix);
     attach(fix);
     start_well(fix, 1);
     fake_await(&fix->fake, has_one_round);
@@ -250,10 +273,7 @@ static void goes_on_with_a_planned_round(void **state)
     put_seed(fix);
     put_session(fix, 60);
     begin_reducer(fix);
-    fix->fake.is_holding = true;
-    attach(fix);
-    start_well(fix, 2);
-    fake_await(&fix->fake, has_plan);
+    hold_round(fix, 2);
     end_reducer(fix); /* the round stays open */
     fake_await(&fix->fake, is_cut);
     fake_stop(&fix->fake);
@@ -309,10 +329,7 @@ static void waits_for_the_store(void **state)
     faulty_ops.replace = faulty_replace;
     fix->host->store->ops = &faulty_ops;
     begin_reducer(fix);
-    fix->fake.is_holding = true;
-    attach(fix);
-    start_well(fix, 1);
-    fake_await(&fix->fake, has_plan);
+    hold_round(fix, 1);
     atomic_store(&is_store_away, true);
     fake_do(&fix->fake, fake_admit_all);
     live = await_live(fix, is_in_trouble);
@@ -334,10 +351,7 @@ static void asks_for_a_corrupt_partial_again(void **state)
 {
     struct fixture *fix = *state;
 
-    open_reducer(fix);
-    put_seed(fix);
-    put_session(fix, 30);
-    begin_reducer(fix);
+    begin_with_session(fix);
     fix->fake.is_corrupting = true;
     attach(fix);
     start_well(fix, 1);
@@ -386,14 +400,8 @@ static void stops_a_session_at_once(void **state)
     json_t *round;
     int status = 0;
 
-    open_reducer(fix);
-    put_seed(fix);
-    put_session(fix, 30);
-    begin_reducer(fix);
-    fix->fake.is_holding = true;
-    attach(fix);
-    start_well(fix, 3);
-    fake_await(&fix->fake, has_plan);
+    begin_with_session(fix);
+    hold_round(fix, 3);
     json_decref(ask(fix, HOST_SESSION_STOP,
                     json_pack("{s:s,s:b}", "session_id", "session-1", "now", 1), &status));
     assert_int_equal(status, 200);
@@ -415,47 +423,35 @@ static void gives_way_to_another_reducer(void **state)
     struct fixture *fix = *state;
     json_t *round;
 
-    open_reducer(fix);
-    put_seed(fix);
-    put_session(fix, 30);
-    begin_reducer(fix);
-    fix->fake.is_holding = true;
-    attach(fix);
-    start_well(fix, 1);
-    fake_await(&fix->fake, has_plan);
+    begin_with_session(fix);
+    hold_round(fix, 1);
     round = get_row(fix, STORE_ROUNDS, "1");
     (void)json_object_set_new(round, "_epoch", json_integer(99));
     assert_int_equal(store_replace(fix->host->store, STORE_ROUNDS, 1, round, NULL), 0);
     json_decref(round);
-    fake_do(&fix->fake, fake_admit_all);
-    (void)pthread_join(fix->thread, NULL);
-    assert_int_equal(fix->status, FED_EXIT_FAILED);
+    end_outdone(fix);
     fix->reducer = reducer_free(fix->reducer);
     fake_stop(&fix->fake);
 }
 
-/* Another reducer has entered this store since: our next round is not written, and we end. */
-static void yields_before_a_new_round(void **state)
+/* Another reducer has entered this store since: we write nothing more, and end. */
+static void writes_nothing_once_another_has_entered(void **state)
 {
     struct fixture *fix = *state;
     json_t *federation;
+    json_t *round;
 
-    open_reducer(fix);
-    put_seed(fix);
-    put_session(fix, 30);
-    begin_reducer(fix);
-    fix->fake.is_holding = true;
-    attach(fix);
-    start_well(fix, 2);
-    fake_await(&fix->fake, has_plan);
+    begin_with_session(fix);
+    hold_round(fix, 2);
     federation = get_row(fix, STORE_FEDERATION, "federation");
     (void)json_object_set_new(federation, "reducer_epoch", json_integer(99));
     assert_int_equal(store_put(fix->host->store, STORE_FEDERATION, federation, NULL), 0);
     json_decref(federation);
-    fake_do(&fix->fake, fake_admit_all);
-    (void)pthread_join(fix->thread, NULL);
-    assert_int_equal(fix->status, FED_EXIT_FAILED);
+    end_outdone(fix);
     assert_int_equal(count_rows(fix, STORE_ROUNDS), 1);
+    round = get_row(fix, STORE_ROUNDS, "1");
+    assert_string_equal(text_of(round, "phase"), "planned");
+    json_decref(round);
     fix->reducer = reducer_free(fix->reducer);
     fake_stop(&fix->fake);
 }
@@ -465,10 +461,7 @@ static void lets_the_newest_link_win(void **state)
     struct fixture *fix = *state;
     struct fake_combiner again = {0};
 
-    open_reducer(fix);
-    put_seed(fix);
-    put_session(fix, 30);
-    begin_reducer(fix);
+    begin_with_session(fix);
     attach(fix);
     fake_start(&again, "combiner-1", reducer_get_rpc_port(fix->reducer), fix->folder);
     fake_await(&again, is_welcome);
@@ -549,7 +542,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(fails_a_round_without_quorum, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stops_a_session_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gives_way_to_another_reducer, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(yields_before_a_new_round, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(writes_nothing_once_another_has_entered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lets_the_newest_link_win, set_up, tear_down),
         cmocka_unit_test_setup_teardown(ends_a_start_that_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(keeps_who_is_there, set_up, tear_down),
