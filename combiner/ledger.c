@@ -63,7 +63,7 @@ struct task {
     uint64_t token;
     uint64_t plan_seq;
     uint64_t generation; /* FOLD: of an older one it says nothing */
-    uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t digest[FED_DIGEST_SIZE];
     uint64_t took_us;         /* FOLD, SEAL */
     struct fed_event growing; /* SEAL: the partial's file is being written, … */
     struct fed_map map;       /* … mapped when the first bytes were there, … */
@@ -581,7 +581,7 @@ static void do_partial(void *arg)
 
     tally->hook = (struct fed_partial_hook){grown, task};
     task->rc =
-        tally_seal(tally, &task->plan, task->entries, task->n_entries, task->sha256, &task->err);
+        tally_seal(tally, &task->plan, task->entries, task->n_entries, task->digest, &task->err);
     tally->hook = (struct fed_partial_hook){NULL, NULL};
     task->took_us = fed_clock_mono_us() - began_us;
 }
@@ -591,7 +591,7 @@ static void do_seal(void *arg)
     struct task *task = arg;
 
     task->rc = spool_seal(task->ledger->config.spool, task->round->round_id, task->plan.plan_seq,
-                          task->sha256, &task->err);
+                          task->digest, &task->err);
     FED_FAULT_POINT("combiner.sealed");
 }
 

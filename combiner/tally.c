@@ -131,7 +131,7 @@ int tally_fold(struct tally *tally, const struct spool_update *update, struct fe
 static int write_partial(const struct tally *tally,
                          const char *name,
                          struct summing_partial *what,
-                         uint8_t ret_sha256[FED_SHA256_SIZE],
+                         uint8_t ret_digest[FED_DIGEST_SIZE],
                          struct fed_err *err)
 {
     char path[FED_PATH_SIZE];
@@ -139,7 +139,7 @@ static int write_partial(const struct tally *tally,
 
     what->path = path;
     what->combiner_id = spool_get_id(tally->spool);
-    return rc < 0 ? rc : summing_write(tally->sum, what, ret_sha256, err);
+    return rc < 0 ? rc : summing_write(tally->sum, what, ret_digest, err);
 }
 
 static void sweep(struct tally *tally)
@@ -162,7 +162,7 @@ int tally_checkpoint(struct tally *tally,
 {
     struct fed_entry *entries;
     struct summing_partial what = {.plan = plan, .n_entries = tally->n_updates};
-    uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t digest[FED_DIGEST_SIZE];
     int rc;
 
     *ret_entries = NULL;
@@ -178,7 +178,7 @@ int tally_checkpoint(struct tally *tally,
         entries[i] = tally->updates[i].entry;
     }
     what.entries = entries;
-    rc = write_partial(tally, CHECKPOINT_NEW, &what, sha256, err);
+    rc = write_partial(tally, CHECKPOINT_NEW, &what, digest, err);
     FED_FAULT_POINT("combiner.checkpoint_written");
     rc = rc < 0 ? rc : checkpoint_publish(tally->spool, tally->round_id, err);
     FED_FAULT_POINT("combiner.checkpointed");
@@ -197,7 +197,7 @@ int tally_seal(struct tally *tally,
                const struct fed_plan *plan,
                struct fed_entry *entries,
                size_t n_entries,
-               uint8_t ret_sha256[FED_SHA256_SIZE],
+               uint8_t ret_digest[FED_DIGEST_SIZE],
                struct fed_err *err)
 {
     struct summing_partial what = {
@@ -211,7 +211,7 @@ int tally_seal(struct tally *tally,
                  : fed_err_set(err, FED_E_INTERNAL, "%zu are to be in the sum, %zu are", n_entries,
                                tally->n_updates);
 
-    rc = rc < 0 ? rc : write_partial(tally, "partial", &what, ret_sha256, err);
+    rc = rc < 0 ? rc : write_partial(tally, "partial", &what, ret_digest, err);
     if (rc == 0) {
         tally_clear(tally); /* the file has it; another plan begins again */
     }

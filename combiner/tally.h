@@ -74,7 +74,7 @@ FED_NODISCARD int tally_seal(struct tally *tally,
                              const struct fed_plan *plan,
                              struct fed_entry *entries,
                              size_t n_entries,
-                             uint8_t ret_sha256[FED_SHA256_SIZE],
+                             uint8_t ret_digest[FED_DIGEST_SIZE],
                              struct fed_err *err);
 
 #endif /* COMBINER_TALLY_H */

@@ -231,7 +231,7 @@ static enum fed_verdict judge(struct reducer *reducer, struct summing_task *task
 
     memcpy(partial.combiner_id, task->partial.combiner_id, sizeof(partial.combiner_id));
     memcpy(partial.round_id, task->partial.round_id, sizeof(partial.round_id));
-    memcpy(partial.sha256, task->partial.sha256, sizeof(partial.sha256));
+    memcpy(partial.digest, task->partial.digest, sizeof(partial.digest));
     partial.entries = FED_TAKE(task->partial.entries);
     task->token = partial.token;
     reducer->partial = task;

@@ -45,11 +45,11 @@ static json_t *number(uint64_t value)
     return json_integer((json_int_t)value);
 }
 
-static json_t *hex(const uint8_t sha256[FED_SHA256_SIZE])
+static json_t *hex(const uint8_t *digest, size_t size) /* of FED_SHA256_SIZE at most */
 {
     char text[2 * FED_SHA256_SIZE + 1];
 
-    fed_hex_format(sha256, FED_SHA256_SIZE, text);
+    fed_hex_format(digest, size, text);
     return json_string(text);
 }
 
@@ -200,9 +200,10 @@ static json_t *encode_partials(const struct round *round)
     for (size_t i = 0; i < round->n_parts; i++) {
         const struct round_part *part = &round->parts[i];
         if (part->state == PART_ADDED) {
-            (void)json_array_append_new(
-                list, json_pack("{s:s,s:I,s:o}", "combiner_id", part->combiner_id, "plan_seq",
-                                (json_int_t)part->plan_seq, "sha256", hex(part->sha256)));
+            (void)json_array_append_new(list,
+                                        json_pack("{s:s,s:I,s:o}", "combiner_id", part->combiner_id,
+                                                  "plan_seq", (json_int_t)part->plan_seq, "xxh128",
+                                                  hex(part->digest, FED_DIGEST_SIZE)));
         }
     }
     return list;
@@ -350,7 +351,8 @@ add_outcome(json_t *row, const struct round *round, const struct rows_round_cont
     (void)json_object_set_new(row, "model_id",
                               is_committed ? json_string(round->model_id) : json_null());
     (void)json_object_set_new(row, "model_sha256",
-                              is_committed ? hex(round->model_sha256) : json_null());
+                              is_committed ? hex(round->model_sha256, FED_SHA256_SIZE)
+                                           : json_null());
     (void)json_object_set_new(row, "model_size_bytes",
                               is_committed ? number(round->model_size_bytes) : json_null());
     (void)json_object_set_new(row, "failure",
@@ -370,9 +372,10 @@ json_t *rows_round_encode(const struct round *round, const struct rows_round_con
         "{s:s,s:s,s:s,s:i,s:s,s:s,s:o,s:i,s:I,s:I,s:I}", "round_id", round->round_id, "session_id",
         round->session_id, "status", status_of(round), "round_number", (int)round->round_number,
         "phase", phase_of(round), "base_model_id", round->base_model_id, "base_sha256",
-        hex(round->base_sha256), "limit_bits", (int)round->limit_bits, "base_size_bytes",
-        (json_int_t)round->base_size_bytes, "planned_utc_ms", (json_int_t)round->planned_utc_ms,
-        "deadline_utc_ms", (json_int_t)round->planned_utc_ms + (json_int_t)round->timeout_ms);
+        hex(round->base_sha256, FED_SHA256_SIZE), "limit_bits", (int)round->limit_bits,
+        "base_size_bytes", (json_int_t)round->base_size_bytes, "planned_utc_ms",
+        (json_int_t)round->planned_utc_ms, "deadline_utc_ms",
+        (json_int_t)round->planned_utc_ms + (json_int_t)round->timeout_ms);
 
     if (row == NULL) {
         return NULL;

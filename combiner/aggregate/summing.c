@@ -222,7 +222,7 @@ static int compare_entries(const void *a, const void *b)
 
 int summing_write(const struct summing *summing,
                   const struct summing_partial *what,
-                  uint8_t ret_sha256[FED_SHA256_SIZE],
+                  uint8_t ret_digest[FED_DIGEST_SIZE],
                   struct fed_err *err)
 {
     const struct fed_plan *plan = what->plan;
@@ -251,7 +251,7 @@ int summing_write(const struct summing *summing,
     rc = fed_partial_write_with(what->path, &partial, summing == NULL ? NULL : summing->sums,
                                 what->hook, err);
     if (rc == 0) {
-        memcpy(ret_sha256, partial.sha256, FED_SHA256_SIZE);
+        memcpy(ret_digest, partial.digest, FED_DIGEST_SIZE);
     }
     return rc;
 }

@@ -55,7 +55,7 @@ bool summing_is_broken(const struct summing *summing);
 /* (n_elements,) borrowed; NULL while nothing has been folded. */
 const int64_t *summing_get_sums(const struct summing *summing);
 
-/* Write the partial sum of these entries (sorted here by client_id) under the plan; *ret_sha256 is
+/* Write the partial sum of these entries (sorted here by client_id) under the plan; *ret_digest is
  * its trailer. Without entries there are no sums, and `summing` may be NULL.
  * Fails with FED_E_IO, FED_E_NOMEM, FED_E_INTERNAL (broken). */
 struct summing_partial {
@@ -68,7 +68,7 @@ struct summing_partial {
 };
 FED_NODISCARD int summing_write(const struct summing *summing,
                                 const struct summing_partial *what,
-                                uint8_t ret_sha256[FED_SHA256_SIZE],
+                                uint8_t ret_digest[FED_DIGEST_SIZE],
                                 struct fed_err *err);
 
 #endif /* COMBINER_AGGREGATE_SUMMING_H */

@@ -27,7 +27,7 @@ static int encode(struct fed_buf *buf, const struct log_record *record, struct f
         fields_put_u32(&out, record->update.file.crc);
     } else {
         fields_put_u64(&out, record->plan_seq);
-        fields_put_bytes(&out, record->sha256, FED_SHA256_SIZE);
+        fields_put_bytes(&out, record->digest, FED_DIGEST_SIZE);
     }
     if (out.rc == 0) {
         fed_store_le32(buf->data, (uint32_t)(buf->size - PREFIX_SIZE));
@@ -56,7 +56,7 @@ static bool decode(struct fed_view body, struct log_record *ret_record)
         update->file.crc = fields_get_u32(&in);
     } else if (type == LOG_SEAL) {
         ret_record->plan_seq = fields_get_u64(&in);
-        fields_get_bytes(&in, ret_record->sha256, FED_SHA256_SIZE);
+        fields_get_bytes(&in, ret_record->digest, FED_DIGEST_SIZE);
     } else {
         return false;
     }

@@ -2,7 +2,7 @@
  *
  *   record = u32 size of the body · u32 CRC-32 of the body · body
  *   body   = u8 1 · client_id · update_id · u64 examples · u64 serial · u64 bytes · u32 CRC-32
- *          | u8 2 · u64 plan_seq · SHA-256 of the partial
+ *          | u8 2 · u64 plan_seq · digest of the partial
  *
  * A record is appended by one write. What a full disk or a power cut tore has no CRC-32 that holds,
  * and is stepped over: what was written after it was answered OK, too.
@@ -27,7 +27,7 @@ struct log_record {
     enum log_type type;
     struct spool_update update;      /* ADMIT */
     uint64_t plan_seq;               /* SEAL */
-    uint8_t sha256[FED_SHA256_SIZE]; /* SEAL */
+    uint8_t digest[FED_DIGEST_SIZE]; /* SEAL */
 };
 
 /* Append one record to the file, and flush it where is_durable; on failure its length is as before.

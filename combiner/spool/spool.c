@@ -531,14 +531,14 @@ int spool_admit(const struct spool *spool,
 int spool_seal(const struct spool *spool,
                const char *round_id,
                uint64_t plan_seq,
-               const uint8_t sha256[FED_SHA256_SIZE],
+               const uint8_t digest[FED_DIGEST_SIZE],
                struct fed_err *err)
 {
     struct log_record record = {.type = LOG_SEAL, .plan_seq = plan_seq};
     char log[FED_PATH_SIZE];
     const int rc = spool_path_round(spool, round_id, "log", log, err);
 
-    memcpy(record.sha256, sha256, sizeof(record.sha256));
+    memcpy(record.digest, digest, sizeof(record.digest));
     return rc < 0 ? rc : log_append(log, &record, spool->is_synced, err);
 }
 
@@ -565,7 +565,7 @@ struct recovery {
     struct spool_round *round;
     size_t n_room;
     uint64_t sealed_seq;
-    uint8_t sealed_sha256[FED_SHA256_SIZE];
+    uint8_t sealed_digest[FED_DIGEST_SIZE];
 };
 
 static int recover_admit(struct recovery *recovery, const struct spool_update *update)
@@ -592,7 +592,7 @@ static int recover_record(void *arg, const struct log_record *record, struct fed
 
     if (record->type == LOG_SEAL) {
         recovery->sealed_seq = record->plan_seq;
-        memcpy(recovery->sealed_sha256, record->sha256, sizeof(recovery->sealed_sha256));
+        memcpy(recovery->sealed_digest, record->digest, sizeof(recovery->sealed_digest));
         return 0;
     }
     return recover_admit(recovery, &record->update) < 0 ? fed_err_set(err, FED_E_NOMEM, "log") : 0;
@@ -663,7 +663,7 @@ static bool is_partial_whole(const struct recovery *recovery)
         return false;
     }
     is = partial.plan_seq == plan->plan_seq && strcmp(partial.round_id, plan->round_id) == 0 &&
-         memcmp(partial.sha256, recovery->sealed_sha256, FED_SHA256_SIZE) == 0;
+         memcmp(partial.digest, recovery->sealed_digest, FED_DIGEST_SIZE) == 0;
     fed_partial_deinit(&partial);
     return is;
 }

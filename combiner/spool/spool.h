@@ -138,7 +138,7 @@ FED_NODISCARD int spool_admit(const struct spool *spool,
 FED_NODISCARD int spool_seal(const struct spool *spool,
                              const char *round_id,
                              uint64_t plan_seq,
-                             const uint8_t sha256[FED_SHA256_SIZE],
+                             const uint8_t digest[FED_DIGEST_SIZE],
                              struct fed_err *err);
 
 /* Its file goes; the log keeps its record. */

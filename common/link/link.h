@@ -24,6 +24,7 @@
 #define FED_LINK_TENSORS_MAX  4096U
 #define FED_ROUND_ID_SIZE     24 /* bytes of a decimal round id, with the NUL */
 #define FED_SHA256_SIZE       32
+#define FED_DIGEST_SIZE       16 /* of a partial sum: XXH3, 128 bits */
 
 enum fed_refusal {
     FED_REFUSAL_NONE = 0,

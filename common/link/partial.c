@@ -15,7 +15,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "sums are written as they are in memory");
 
-#define MAGIC       "CONFEDP1"
+#define MAGIC       "CONFEDP2"
 #define PREFIX_SIZE 16U
 #define HEADER_MAX  ((size_t)64 * 1024 * 1024)
 #define PIECE       ((size_t)1024 * 1024) /* bytes written and hashed at once */
@@ -77,7 +77,7 @@ struct writing {
     const struct fed_partial_hook *hook; /* may be NULL */
     int fd;
     uint64_t size; /* so far */
-    struct fed_sha256 *hash;
+    struct fed_xxh128 *hash;
 };
 
 static int put(struct writing *writing, const void *data, size_t size, struct fed_err *err)
@@ -85,7 +85,7 @@ static int put(struct writing *writing, const void *data, size_t size, struct fe
     int rc = fed_file_write(writing->fd, data, size, err);
 
     if (rc == 0) {
-        fed_sha256_add(writing->hash, data, size);
+        fed_xxh128_add(writing->hash, data, size);
         writing->size += size;
     }
     return rc;
@@ -124,7 +124,7 @@ static int write_all(struct writing *writing,
     memcpy(prefix, MAGIC, 8); /* NOLINT(bugprone-not-null-terminated-result): no text */
     fed_store_le64(prefix + 8, header.size);
     if (rc == 0 &&
-        ftruncate(writing->fd, (off_t)(PREFIX_SIZE + header.size + size + FED_SHA256_SIZE)) != 0) {
+        ftruncate(writing->fd, (off_t)(PREFIX_SIZE + header.size + size + FED_DIGEST_SIZE)) != 0) {
         rc = fed_file_error(err, "write", writing->file);
     }
     rc = rc < 0 ? rc : put(writing, prefix, PREFIX_SIZE, err);
@@ -132,8 +132,8 @@ static int write_all(struct writing *writing,
     rc = rc < 0 ? rc : put_sums(writing, (const uint8_t *)sums, size, err);
     fed_buf_deinit(&header);
     if (rc == 0) {
-        fed_sha256_finish(writing->hash, partial->sha256);
-        rc = fed_file_write(writing->fd, partial->sha256, FED_SHA256_SIZE, err);
+        fed_xxh128_finish(writing->hash, partial->digest);
+        rc = fed_file_write(writing->fd, partial->digest, FED_DIGEST_SIZE, err);
     }
     return rc;
 }
@@ -143,7 +143,7 @@ static int write_file(struct writing *writing,
                       const int64_t *sums,
                       struct fed_err *err)
 {
-    int rc = fed_sha256_new(&writing->hash, err);
+    int rc = fed_xxh128_new(&writing->hash, err);
 
     if (rc < 0) {
         return rc;
@@ -156,7 +156,7 @@ static int write_file(struct writing *writing,
         rc = write_all(writing, partial, sums, err);
         (void)close(writing->fd);
     }
-    (void)fed_sha256_free(writing->hash);
+    (void)fed_xxh128_free(writing->hash);
     return rc;
 }
 
@@ -291,11 +291,11 @@ static int load_header(const struct fed_map *map, struct fed_partial *partial, s
     uint64_t body_size;
     int rc;
 
-    if (map->size >= PREFIX_SIZE + FED_SHA256_SIZE && memcmp(map->data, MAGIC, 8) == 0) {
+    if (map->size >= PREFIX_SIZE + FED_DIGEST_SIZE && memcmp(map->data, MAGIC, 8) == 0) {
         header_size = fed_load_le64(map->data + 8);
     }
     if (header_size == 0 || header_size > HEADER_MAX ||
-        header_size > map->size - PREFIX_SIZE - FED_SHA256_SIZE) {
+        header_size > map->size - PREFIX_SIZE - FED_DIGEST_SIZE) {
         return fed_err_set(err, FED_E_CORRUPT, "no partial sum");
     }
     c = (struct cursor){map->data + PREFIX_SIZE, (size_t)header_size, true};
@@ -305,7 +305,7 @@ static int load_header(const struct fed_map *map, struct fed_partial *partial, s
     }
     body_size = partial->n_entries == 0 ? 0 : partial->n_params * 8;
     if (!c.ok || c.left != 0 ||
-        map->size != PREFIX_SIZE + header_size + body_size + FED_SHA256_SIZE) {
+        map->size != PREFIX_SIZE + header_size + body_size + FED_DIGEST_SIZE) {
         return fed_err_set(err, FED_E_CORRUPT, "the partial sum's parts do not fit together");
     }
     return 0;
@@ -317,7 +317,7 @@ int fed_partial_open(const char *path, struct fed_partial *ret_partial, struct f
 }
 
 int fed_partial_open_hashed(const char *path,
-                            const uint8_t *sha256,
+                            const uint8_t *digest,
                             struct fed_partial *ret_partial,
                             struct fed_err *err)
 {
@@ -330,13 +330,13 @@ int fed_partial_open_hashed(const char *path,
     }
     rc = load_header(&map, &partial, err);
     if (rc == 0) {
-        if (sha256 != NULL) {
-            memcpy(partial.sha256, sha256, FED_SHA256_SIZE);
+        if (digest != NULL) {
+            memcpy(partial.digest, digest, FED_DIGEST_SIZE);
         } else {
-            fed_sha256_once(map.data, map.size - FED_SHA256_SIZE, partial.sha256);
+            fed_xxh128_once(map.data, map.size - FED_DIGEST_SIZE, partial.digest);
         }
-        if (memcmp(partial.sha256, map.data + map.size - FED_SHA256_SIZE, FED_SHA256_SIZE) != 0) {
-            rc = fed_err_set(err, FED_E_CORRUPT, "the partial sum's SHA-256 is wrong");
+        if (memcmp(partial.digest, map.data + map.size - FED_DIGEST_SIZE, FED_DIGEST_SIZE) != 0) {
+            rc = fed_err_set(err, FED_E_CORRUPT, "the partial sum's digest is wrong");
         }
     }
     fed_map_close(&map);
@@ -361,12 +361,12 @@ int fed_partial_map(const char *path,
     if (rc < 0) {
         return rc;
     }
-    if (map.size < PREFIX_SIZE + n * 8 + FED_SHA256_SIZE) {
+    if (map.size < PREFIX_SIZE + n * 8 + FED_DIGEST_SIZE) {
         fed_map_close(&map);
         return fed_err_set(err, FED_E_CORRUPT, "%s has changed", path);
     }
     *ret_map = map;
-    *ret_sums = map.data + map.size - FED_SHA256_SIZE - n * 8;
+    *ret_sums = map.data + map.size - FED_DIGEST_SIZE - n * 8;
     return 0;
 }
 

@@ -1,6 +1,9 @@
 /* The partial sum of one combiner, as a file: what PutPartial carries (round protocol, section 6).
  *
- *   "CONFEDP1" · u64 header size · header · int64 sums, tensor order · SHA-256 of all before it
+ *   "CONFEDP2" · u64 header size · header · int64 sums, tensor order · digest of all before it
+ *
+ * The digest is XXH3's of 128 bits: it finds what a disk or a wire did to the bytes. Who made them
+ * is known from the connection they came by.
  *
  * Numbers are little-endian, texts u16 length and bytes. A partial without entries has no sums.
  * Blocks on disk: worker only.
@@ -26,14 +29,14 @@ struct fed_partial {
     uint64_t sum_examples;
     struct fed_entry *entries; /* (n_entries,) owned, sorted by client_id */
     size_t n_entries;
-    uint8_t sha256[FED_SHA256_SIZE]; /* the trailer */
+    uint8_t digest[FED_DIGEST_SIZE]; /* the trailer */
     uint64_t load_us; /* what it cost the combiner, told beside the file: PartialChunk */
     uint64_t sum_us;
 };
 
 void fed_partial_deinit(struct fed_partial *partial);
 
-/* Write the file (temporary name, rename) and set partial->sha256. `sums` (n_params,) may be NULL
+/* Write the file (temporary name, rename) and set partial->digest. `sums` (n_params,) may be NULL
  * without entries. Fails with FED_E_IO, FED_E_NOMEM. */
 FED_NODISCARD int fed_partial_write(const char *path,
                                     struct fed_partial *partial,
@@ -62,7 +65,7 @@ fed_partial_open(const char *path, struct fed_partial *ret_partial, struct fed_e
 /* The same where the hash of all but the trailer is known from writing the file; NULL: it is not.
  */
 FED_NODISCARD int fed_partial_open_hashed(const char *path,
-                                          const uint8_t *sha256,
+                                          const uint8_t *digest,
                                           struct fed_partial *ret_partial,
                                           struct fed_err *err);
 

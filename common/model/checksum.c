@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <libdeflate.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <openssl/evp.h>
 
@@ -47,13 +49,25 @@ void fed_sha256_add(struct fed_sha256 *hash, const void *data, size_t size)
     assert(rc == 1);
 }
 
-void fed_sha256_add_pieces(struct fed_sha256 *hash, const struct fed_pieces *pieces, size_t size)
+typedef void (*add_fn)(void *hash, const void *data, size_t size);
+
+static void add_pieces(add_fn add, void *hash, const struct fed_pieces *pieces, size_t size)
 {
     for (size_t i = 0; i < pieces->n && size > 0; i++) {
         const size_t n = pieces->views[i].size < size ? pieces->views[i].size : size;
-        fed_sha256_add(hash, pieces->views[i].data, n);
+        add(hash, pieces->views[i].data, n);
         size -= n;
     }
+}
+
+static void add_to_sha256(void *hash, const void *data, size_t size)
+{
+    fed_sha256_add(hash, data, size);
+}
+
+void fed_sha256_add_pieces(struct fed_sha256 *hash, const struct fed_pieces *pieces, size_t size)
+{
+    add_pieces(add_to_sha256, hash, pieces, size);
 }
 
 void fed_sha256_finish(struct fed_sha256 *hash, uint8_t ret_digest[FED_SHA256_BYTES])
@@ -100,6 +114,57 @@ int fed_sha256_file(const char *path,
     (void)fed_sha256_free(hash);
     (void)close(fd);
     return rc;
+}
+
+int fed_xxh128_new(struct fed_xxh128 **ret_hash, struct fed_err *err)
+{
+    XXH3_state_t *state = XXH3_createState(); /* aligned as it wants to be */
+
+    if (state == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "XXH3");
+    }
+    (void)XXH3_128bits_reset(state);
+    *ret_hash = (struct fed_xxh128 *)state;
+    return 0;
+}
+
+struct fed_xxh128 *fed_xxh128_free(struct fed_xxh128 *hash)
+{
+    (void)XXH3_freeState((XXH3_state_t *)hash);
+    return NULL;
+}
+
+void fed_xxh128_add(struct fed_xxh128 *hash, const void *data, size_t size)
+{
+    (void)XXH3_128bits_update((XXH3_state_t *)hash, data, size);
+}
+
+static void add_to_xxh128(void *hash, const void *data, size_t size)
+{
+    fed_xxh128_add(hash, data, size);
+}
+
+void fed_xxh128_add_pieces(struct fed_xxh128 *hash, const struct fed_pieces *pieces, size_t size)
+{
+    add_pieces(add_to_xxh128, hash, pieces, size);
+}
+
+static void put_xxh128(XXH128_hash_t hash, uint8_t ret_digest[FED_XXH128_BYTES])
+{
+    XXH128_canonical_t canonical;
+
+    XXH128_canonicalFromHash(&canonical, hash);
+    memcpy(ret_digest, canonical.digest, FED_XXH128_BYTES);
+}
+
+void fed_xxh128_finish(const struct fed_xxh128 *hash, uint8_t ret_digest[FED_XXH128_BYTES])
+{
+    put_xxh128(XXH3_128bits_digest((const XXH3_state_t *)hash), ret_digest);
+}
+
+void fed_xxh128_once(const void *data, size_t size, uint8_t ret_digest[FED_XXH128_BYTES])
+{
+    put_xxh128(XXH3_128bits(data, size), ret_digest);
 }
 
 uint32_t fed_crc32(uint32_t crc, const void *data, size_t size)

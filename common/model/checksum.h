@@ -1,4 +1,5 @@
-/* SHA-256 (FIPS 180-4) and CRC-32 (ISO-HDLC, as in ZIP), by OpenSSL and libdeflate. Any thread. */
+/* SHA-256 (FIPS 180-4), XXH3 (128 bits, xxHash 0.8) and CRC-32 (ISO-HDLC, as in ZIP), by OpenSSL,
+ * libxxhash and libdeflate. Any thread. */
 #ifndef FED_COMMON_MODEL_CHECKSUM_H
 #define FED_COMMON_MODEL_CHECKSUM_H
 
@@ -9,6 +10,7 @@
 #include "common/base/view.h"
 
 #define FED_SHA256_BYTES 32
+#define FED_XXH128_BYTES 16
 
 struct fed_sha256; /* a hash in the making */
 
@@ -28,6 +30,21 @@ FED_NODISCARD int fed_sha256_file(const char *path,
                                   uint8_t ret_digest[FED_SHA256_BYTES],
                                   uint64_t *ret_size,
                                   struct fed_err *err);
+
+/* XXH3, in its canonical (big-endian) form: finds damage at the speed of memory, ten times that of
+ * SHA-256. It says nothing about who made the bytes. */
+struct fed_xxh128;
+
+/* Fails with FED_E_NOMEM. Free with fed_xxh128_free(). */
+FED_NODISCARD int fed_xxh128_new(struct fed_xxh128 **ret_hash, struct fed_err *err);
+struct fed_xxh128 *fed_xxh128_free(struct fed_xxh128 *hash); /* accepts NULL */
+void fed_xxh128_add(struct fed_xxh128 *hash, const void *data, size_t size);
+
+/* The first `size` bytes of the pieces. */
+void fed_xxh128_add_pieces(struct fed_xxh128 *hash, const struct fed_pieces *pieces, size_t size);
+void fed_xxh128_finish(const struct fed_xxh128 *hash, uint8_t ret_digest[FED_XXH128_BYTES]);
+
+void fed_xxh128_once(const void *data, size_t size, uint8_t ret_digest[FED_XXH128_BYTES]);
 
 /* Continue `crc` (0 at the start) over more bytes. */
 uint32_t fed_crc32(uint32_t crc, const void *data, size_t size);

@@ -543,7 +543,7 @@ enum fed_verdict federation_partial(struct federation *fed,
         const struct round_partial arrived = {
             .combiner_id = partial->combiner_id,
             .plan_seq = partial->plan_seq,
-            .sha256 = partial->sha256,
+            .digest = partial->digest,
             .entries = &partial->entries,
             .n_entries = partial->n_entries,
             .token = partial->token,

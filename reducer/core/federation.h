@@ -192,7 +192,7 @@ struct federation_partial {
     char combiner_id[FED_ID_SIZE];
     char round_id[FED_ROUND_ID_SIZE];
     uint64_t plan_seq;
-    uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t digest[FED_DIGEST_SIZE];
     struct fed_entry *entries; /* owned */
     size_t n_entries;
     uint64_t token;

@@ -380,7 +380,7 @@ round_take_partial(struct round *round, const struct round_partial *partial, cha
         return FED_VERDICT_STALE;
     }
     if (part->state != PART_WAITING) {
-        return memcmp(part->sha256, partial->sha256, FED_SHA256_SIZE) == 0 ? FED_VERDICT_DUPLICATE
+        return memcmp(part->digest, partial->digest, FED_DIGEST_SIZE) == 0 ? FED_VERDICT_DUPLICATE
                                                                            : FED_VERDICT_STALE;
     }
     if (!check_entries(round, part, *partial->entries, partial->n_entries, ret_detail)) {
@@ -396,7 +396,7 @@ round_take_partial(struct round *round, const struct round_partial *partial, cha
     part->load_us = partial->load_us;
     part->sum_us = partial->sum_us;
     part->state = PART_ADDING;
-    memcpy(part->sha256, partial->sha256, FED_SHA256_SIZE);
+    memcpy(part->digest, partial->digest, FED_DIGEST_SIZE);
     return FED_VERDICT_ACCEPTED;
 }
 

@@ -62,7 +62,7 @@ struct round_part {
     uint64_t plan_seq;
     uint64_t fenced_plan_seq;
     enum part_state state;
-    uint8_t sha256[FED_SHA256_SIZE]; /* of the partial, from ADDING on */
+    uint8_t digest[FED_DIGEST_SIZE]; /* of the partial, from ADDING on */
     struct fed_entry *entries;       /* (n_entries,) of the partial, owned, from ADDING on */
     size_t n_entries;
     uint64_t token;   /* names the partial that is being added */
@@ -176,7 +176,7 @@ bool round_is_answered(const struct round *round,
 struct round_partial {
     const char *combiner_id;
     uint64_t plan_seq;
-    const uint8_t *sha256;      /* (FED_SHA256_SIZE,) */
+    const uint8_t *digest;      /* (FED_DIGEST_SIZE,) */
     struct fed_entry **entries; /* (n_entries,) taken over, and set to NULL, when ACCEPTED */
     size_t n_entries;
     uint64_t token;

@@ -49,7 +49,7 @@ struct partial_put {
     struct fed_pieces data;
     char path[FED_PATH_SIZE];
     int fd;
-    struct fed_sha256 *hash; /* owned: of all but the trailer */
+    struct fed_xxh128 *hash; /* owned: of all but the trailer */
     int rc;
     struct fed_err err;
     struct fed_partial partial; /* owned */
@@ -67,7 +67,7 @@ static void free_put(struct partial_put *put)
     if (put->path[0] != '\0') {
         (void)unlink(put->path);
     }
-    (void)fed_sha256_free(put->hash);
+    (void)fed_xxh128_free(put->hash);
     fed_partial_deinit(&put->partial);
     free(put);
 }
@@ -118,7 +118,7 @@ static bool settle(struct partial_put *put)
 /* How much of the chunk comes before the trailer. */
 static size_t size_of_hashed(const struct partial_put *put)
 {
-    const uint64_t size = put->size_bytes < FED_SHA256_SIZE ? 0 : put->size_bytes - FED_SHA256_SIZE;
+    const uint64_t size = put->size_bytes < FED_DIGEST_SIZE ? 0 : put->size_bytes - FED_DIGEST_SIZE;
     const uint64_t left = size < put->received ? 0 : size - put->received;
 
     return put->data.size < left ? put->data.size : (size_t)left;
@@ -134,10 +134,10 @@ static void write_chunk(void *arg)
         put->rc = put->fd < 0 ? fed_file_error(&put->err, "create", put->path) : 0;
     }
     if (put->rc == 0 && put->hash == NULL) {
-        put->rc = fed_sha256_new(&put->hash, &put->err);
+        put->rc = fed_xxh128_new(&put->hash, &put->err);
     }
     if (put->rc == 0) {
-        fed_sha256_add_pieces(put->hash, &put->data, size_of_hashed(put));
+        fed_xxh128_add_pieces(put->hash, &put->data, size_of_hashed(put));
         put->rc = fed_file_write_pieces(put->fd, &put->data, &put->err);
     }
 }
@@ -253,14 +253,14 @@ static void take_chunk(struct partial_put *put, struct fed_rpc_in *in)
 static void check(void *arg)
 {
     struct partial_put *put = arg;
-    uint8_t digest[FED_SHA256_SIZE] = {0};
+    uint8_t digest[FED_DIGEST_SIZE] = {0};
 
     if (put->fd >= 0) {
         (void)close(put->fd);
         put->fd = -1;
     }
     if (put->hash != NULL) { /* NULL: nothing has come, nor is there a file */
-        fed_sha256_finish(put->hash, digest);
+        fed_xxh128_finish(put->hash, digest);
     }
     put->rc = fed_partial_open_hashed(put->path, digest, &put->partial, &put->err);
 }

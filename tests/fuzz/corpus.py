@@ -1,11 +1,10 @@
 #!/usr/bin/python3
 """Makes the corpora that stand in tests/fuzz/corpus: small, whole inputs of each kind.
 
-Run: /usr/bin/python3 tests/fuzz/corpus.py [FOLDER]
+Run: /usr/bin/python3 tests/fuzz/corpus.py [FOLDER], with Debian's python3-numpy and python3-xxhash
 """
 
 import gzip
-import hashlib
 import io
 import os
 import struct
@@ -13,6 +12,7 @@ import sys
 import zipfile
 
 import numpy as np
+import xxhash
 
 FOLDER = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), "corpus")
 
@@ -64,10 +64,10 @@ def partial(entries, sums):
     header += struct.pack("<qq", 22, -3) + struct.pack("<Q", len(entries))
     for client, update, examples in entries:
         header += text(client) + text(update) + struct.pack("<Q", examples)
-    data = b"CONFEDP1" + struct.pack("<Q", len(header)) + header
+    data = b"CONFEDP2" + struct.pack("<Q", len(header)) + header
     if entries:
         data += struct.pack("<%dq" % len(sums), *sums)
-    return data + hashlib.sha256(data).digest()
+    return data + xxhash.xxh3_128_digest(data)
 
 
 write("partial", "three", partial([("a", "u1", 5), ("b", "u2", 6), ("c", "u3", 7)], [1, -2, 2**62]))

@@ -146,6 +146,16 @@ static void put_came(struct conn *conn, void *data)
     world_send(world, conn, conn->ends[1], put_answered, answer, free_put);
 }
 
+static void digest_values(const uint64_t values[WORLD_VALUES], uint8_t ret_digest[FED_DIGEST_SIZE])
+{
+    uint64_t halves[FED_DIGEST_SIZE / sizeof(uint64_t)] = {0};
+
+    for (size_t i = 0; i < WORLD_VALUES; i++) {
+        halves[i % 2] = halves[i % 2] * UINT64_C(0x9E3779B97F4A7C15) + values[i];
+    }
+    memcpy(ret_digest, halves, sizeof(halves));
+}
+
 static void put_partial(struct proc *proc, void *data)
 {
     struct combiner *combiner = combiner_of(proc);
@@ -170,7 +180,7 @@ static void put_partial(struct proc *proc, void *data)
     }
     put->partial.n_entries = folder->n_sealed;
     memcpy(put->values, folder->sealed_values, sizeof(put->values));
-    memcpy(put->partial.sha256, put->values, sizeof(put->partial.sha256));
+    digest_values(put->values, put->partial.digest);
     if (world_is_lost(proc->world)) { /* cut */
         free_put(put);
     } else {

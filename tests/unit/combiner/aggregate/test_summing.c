@@ -320,21 +320,21 @@ static void test_the_partial_holds_what_was_folded(void **state)
     char path[FED_PATH_SIZE];
     const struct summing_partial what = {
         .path = path, .combiner_id = "me", .plan = &f->plan, .entries = entries, .n_entries = 2};
-    uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t digest[FED_DIGEST_SIZE];
     int64_t *sums = calloc(N_ELEMENTS, sizeof(*sums));
 
     assert_non_null(sums);
     (void)test_path(&f->folder, "partial", path);
     assert_int_equal(summing_new(&f->base, f->scales, N_TENSORS, &sum, &f->err), 0);
     /* Entries without a sum: that would be a lie. */
-    assert_int_equal(summing_write(sum, &what, sha256, &f->err), -FED_E_INTERNAL);
+    assert_int_equal(summing_write(sum, &what, digest, &f->err), -FED_E_INTERNAL);
     f->values[5] += 1;
     write_model(f->path, f->values, shapes, N_TENSORS);
     assert_int_equal(summing_fold(sum, f->path, &limits, 3, &f->err), 0);
     assert_int_equal(summing_fold(sum, f->base_path, &limits, 5, &f->err), 0);
-    assert_int_equal(summing_write(sum, &what, sha256, &f->err), 0);
+    assert_int_equal(summing_write(sum, &what, digest, &f->err), 0);
     assert_int_equal(fed_partial_open(path, &partial, &f->err), 0);
-    assert_memory_equal(partial.sha256, sha256, sizeof(sha256));
+    assert_memory_equal(partial.digest, digest, sizeof(digest));
     assert_int_equal(partial.sum_examples, 8);
     assert_string_equal(partial.entries[0].client_id, "alice");
     assert_int_equal(fed_partial_add(path, &partial, sums, &f->err), 0);

@@ -284,7 +284,7 @@ static void test_seal_counts_for_its_plan_and_its_partial(void **state)
     assert_int_equal(spool_store_plan(f->spool, &plan, &f->err), 0);
     assert_int_equal(spool_path_round(f->spool, "7", "partial", path, &f->err), 0);
     assert_int_equal(fed_partial_write(path, &partial, NULL, &f->err), 0);
-    assert_int_equal(spool_seal(f->spool, "7", 2, partial.sha256, &f->err), 0);
+    assert_int_equal(spool_seal(f->spool, "7", 2, partial.digest, &f->err), 0);
     reopen(f);
     round = only_round(f);
     assert_true(round->is_sealed);

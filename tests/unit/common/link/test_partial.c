@@ -84,7 +84,7 @@ static void test_what_is_written_is_read(void **state)
     assert_int_equal(in.n_params, N_PARAMS);
     assert_int_equal(in.sum_examples, 1000);
     assert_int_equal(in.n_entries, 3);
-    assert_memory_equal(in.sha256, out.sha256, FED_SHA256_SIZE);
+    assert_memory_equal(in.digest, out.digest, FED_DIGEST_SIZE);
     for (size_t i = 0; i < 3; i++) {
         assert_string_equal(in.entries[i].client_id, entries[i].client_id);
         assert_string_equal(in.entries[i].update_id, entries[i].update_id);
@@ -98,11 +98,11 @@ static void test_what_is_written_is_read(void **state)
     fed_partial_deinit(&in);
     fed_partial_deinit(&in);
     /* the same by a hash that is known already, and not by another one */
-    assert_int_equal(fed_partial_open_hashed(f->path, out.sha256, &in, &f->err), 0);
-    assert_memory_equal(in.sha256, out.sha256, FED_SHA256_SIZE);
+    assert_int_equal(fed_partial_open_hashed(f->path, out.digest, &in, &f->err), 0);
+    assert_memory_equal(in.digest, out.digest, FED_DIGEST_SIZE);
     fed_partial_deinit(&in);
-    out.sha256[31] ^= 1;
-    assert_int_equal(fed_partial_open_hashed(f->path, out.sha256, &in, &f->err), -FED_E_CORRUPT);
+    out.digest[15] ^= 1;
+    assert_int_equal(fed_partial_open_hashed(f->path, out.digest, &in, &f->err), -FED_E_CORRUPT);
     free(sums);
 }
 
@@ -114,11 +114,11 @@ static void test_the_bytes_are_a_function_of_the_content(void **state)
 
     assert_int_equal(fed_partial_write(f->path, &out, f->sums, &f->err), 0);
     assert_int_equal(fed_partial_write(f->path, &again, f->sums, &f->err), 0);
-    assert_memory_equal(out.sha256, again.sha256, FED_SHA256_SIZE);
+    assert_memory_equal(out.digest, again.digest, FED_DIGEST_SIZE);
     f->sums[2] ^= 1;
     assert_int_equal(fed_partial_write(f->path, &again, f->sums, &f->err), 0);
     f->sums[2] ^= 1;
-    assert_memory_not_equal(out.sha256, again.sha256, FED_SHA256_SIZE);
+    assert_memory_not_equal(out.digest, again.digest, FED_DIGEST_SIZE);
 }
 
 static void test_without_entries_there_are_no_sums(void **state)

@@ -9,12 +9,21 @@
 #define SHA_ABC   "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 #define SHA_EMPTY "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-static void check(const uint8_t digest[FED_SHA256_BYTES], const char *want)
+/* What xxHash 0.8 gives: its own test vector of nothing, and `xxhsum -H2`. */
+#define XXH_ABC   "06b05ab6733a618578af5f94892f3950"
+#define XXH_EMPTY "99aa06d3014798d86001c324468d497f"
+
+static void check_hex(const uint8_t *digest, size_t size, const char *want)
 {
     char text[2 * FED_SHA256_BYTES + 1];
 
-    fed_hex_format(digest, FED_SHA256_BYTES, text);
+    fed_hex_format(digest, size, text);
     assert_string_equal(text, want);
+}
+
+static void check(const uint8_t digest[FED_SHA256_BYTES], const char *want)
+{
+    check_hex(digest, FED_SHA256_BYTES, want);
 }
 
 static void test_sha256_at_once_and_in_pieces(void **state)
@@ -63,6 +72,26 @@ static void test_sha256_of_files(void **state)
     test_folder_remove(&folder);
 }
 
+static void test_xxh128_at_once_and_in_pieces(void **state)
+{
+    const struct fed_view views[] = {{"ab", 2}, {"cde", 3}};
+    const struct fed_pieces pieces = {views, 2, 5};
+    uint8_t digest[FED_XXH128_BYTES];
+    struct fed_xxh128 *hash = NULL;
+
+    (void)state;
+    fed_xxh128_once("abc", 3, digest);
+    check_hex(digest, FED_XXH128_BYTES, XXH_ABC);
+    assert_int_equal(fed_xxh128_new(&hash, NULL), 0);
+    fed_xxh128_finish(hash, digest);
+    check_hex(digest, FED_XXH128_BYTES, XXH_EMPTY);
+    fed_xxh128_add_pieces(hash, &pieces, 3); /* without "de" */
+    fed_xxh128_finish(hash, digest);
+    check_hex(digest, FED_XXH128_BYTES, XXH_ABC);
+    hash = fed_xxh128_free(hash);
+    assert_null(fed_xxh128_free(NULL));
+}
+
 static void test_crc32_goes_on(void **state)
 {
     uint32_t crc;
@@ -79,6 +108,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sha256_at_once_and_in_pieces),
         cmocka_unit_test(test_sha256_of_files),
+        cmocka_unit_test(test_xxh128_at_once_and_in_pieces),
         cmocka_unit_test(test_crc32_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -329,8 +329,7 @@ enum fed_verdict partial(struct fixture *f,
     partial.entries = calloc(8, sizeof(*partial.entries));
     assert_non_null(partial.entries);
     (void)snprintf(copy, sizeof(copy), "%s", clients);
-    (void)snprintf((char *)partial.sha256, sizeof(partial.sha256), "%.16s %.12s", combiner,
-                   clients);
+    (void)snprintf((char *)partial.digest, sizeof(partial.digest), "%.6s %.8s", combiner, clients);
     for (const char *id = strtok_r(copy, " ", &rest); id != NULL; id = next_word(&rest)) {
         struct fed_entry *entry = &partial.entries[partial.n_entries++];
         fed_id_copy(entry->client_id, id);
