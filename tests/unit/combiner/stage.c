@@ -34,6 +34,8 @@ static int exec_combiner(void *arg)
                           peer_text("--log-level=warning"),
                           peer_text("--spool-bytes-max"),
                           peer_text(f->spool_bytes_max),
+                          peer_text("--upload-idle-limit"),
+                          peer_text(f->idle_limit),
                           NULL};
 
     if (f->fault != NULL) {
@@ -204,6 +206,7 @@ int stage_set_up(void **state)
     f->fake = fake_start(&f->loop, f->rpc, f->partial);
     f->base = stage_model(f, 0);
     f->spool_bytes_max = "1GiB";
+    f->idle_limit = "60s";
     fake_set_model(f->fake, f->base.data, f->base.size);
     stage_start(f);
     *state = f;

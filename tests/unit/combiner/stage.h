@@ -26,6 +26,7 @@ struct stage {
     struct fed_buf base; /* the model file */
     const char *fault;
     const char *spool_bytes_max;
+    const char *idle_limit;
     char address[64];
     int pid;
 };
