@@ -108,7 +108,7 @@ static void test_a_broken_call_is_resumed_under_it(void **state)
 
     open_round(f);
     download = begin_download(f->alice);
-    fake_hold(f->fake, 2 * SOME);
+    fake_hold(f->fake, SOME + 500);
     fake_break_off(f->fake);
     (void)fake_wait(f->fake, "get base 1000");
     peer_wait_chunks(download, 2);
