@@ -299,6 +299,14 @@ static void drop_round(struct combiner *combiner, const struct collector_action 
 
 /* -- models ------------------------------------------------------------------------------------ */
 
+static void model_coming(void *arg, const char *model_id)
+{
+    struct combiner *combiner = arg;
+
+    collector_model_coming(combiner->collector, model_id, now_ms(combiner));
+    combiner_act(combiner);
+}
+
 static void model_ready(void *arg, const char *model_id)
 {
     struct combiner *combiner = arg;
@@ -315,16 +323,11 @@ static void model_lost(void *arg, const char *model_id)
     combiner_act(combiner);
 }
 
-static enum front_model find_model(void *arg, const char *id, struct fed_slab **ret_slab)
+static struct feed *find_feed(void *arg, const char *id)
 {
     const struct combiner *combiner = arg;
-    const struct model *model = models_find(combiner->models, id);
 
-    if (model == NULL) {
-        return models_is_coming(combiner->models, id) ? FRONT_MODEL_COMING : FRONT_MODEL_UNKNOWN;
-    }
-    *ret_slab = fed_slab_ref(model_get_slab(model));
-    return FRONT_MODEL_READY;
+    return models_find_feed(combiner->models, id);
 }
 
 /* -- the reducer ------------------------------------------------------------------------------- */
@@ -458,9 +461,10 @@ void combiner_act(void *arg)
     }
 }
 
-const struct front_ops combiner_front_ops = {combiner_act, find_model, uploaded, dropped,
+const struct front_ops combiner_front_ops = {combiner_act, find_feed, uploaded, dropped,
                                              combiner_settled};
-const struct models_ops combiner_models_ops = {model_ready, model_lost, combiner_settled};
+const struct models_ops combiner_models_ops = {model_coming, model_ready, model_lost,
+                                               combiner_settled};
 const struct ledger_ops combiner_ledger_ops = {logged, folded, growing,
                                                sealed, lost,   combiner_settled};
 const struct checks_ops combiner_checks_ops = {judged, combiner_settled};

@@ -64,6 +64,7 @@ static int make_parts(struct combiner *combiner, struct fed_err *err)
         .channel = combiner->bulk,
         .spool = combiner->spool,
         .limits = limits,
+        .idle_ms = settings->upload_idle_limit,
         .seed = combiner->seed,
     };
     const struct ledger_config ledger = {combiner->loop, combiner->workers, combiner->spool, limits,

@@ -34,10 +34,11 @@ struct model {
     uint64_t size_bytes;
     char path[FED_PATH_SIZE];
     char raw_path[FED_PATH_SIZE];
+    struct feed *feed; /* a reference, until REMOVING */
     struct fetch *fetch;
+    struct fed_timer idle; /* while FETCHING */
     struct fed_job job;
-    struct fed_map *map; /* until it is the slab's */
-    struct fed_slab *slab;
+    struct fed_map map; /* of the probed file, until it is the feed's */
     struct base base;
     int rc; /* of the job: 0, a fault, < 0 */
     struct fed_err err;
@@ -134,7 +135,7 @@ static void look_unused(struct model *model)
         model->phase == MODEL_WAITING) {
         const bool is_known = model->phase != MODEL_WAITING;
         model->phase = MODEL_REMOVING;
-        model->slab = fed_slab_unref(model->slab);
+        model->feed = feed_unref(model->feed);
         model->is_kept = model->is_kept || !is_known;
         submit(model, do_remove, after_remove);
     }
@@ -142,26 +143,12 @@ static void look_unused(struct model *model)
 
 /* -- opening ----------------------------------------------------------------------------------- */
 
-static void release_map(void *arg)
-{
-    struct fed_map *map = arg;
-
-    fed_map_close(map);
-    free(map);
-}
-
 static void do_open(void *arg)
 {
     struct model *model = arg;
 
     model->rc = base_open(model->path, model->raw_path, &model->models->config.limits, &model->base,
                           &model->err);
-    if (model->rc != 0) {
-        return;
-    }
-    model->map = calloc(1, sizeof(*model->map));
-    model->rc = model->map == NULL ? fed_err_set(&model->err, FED_E_NOMEM, "map")
-                                   : fed_map_open(model->path, model->map, &model->err);
 }
 
 static void fail(struct model *model)
@@ -169,8 +156,7 @@ static void fail(struct model *model)
     struct models *models = model->models;
 
     fed_log(FED_LOG_ERROR, "model", "unusable", "model=%s error=\"%s\"", model->id, model->err.msg);
-    free(model->map);
-    model->map = NULL;
+    feed_reset(model->feed);
     model->phase = MODEL_FAILED;
     if (model->is_dropped) {
         look_unused(model);
@@ -186,19 +172,14 @@ static void after_open(void *arg)
     struct model *model = arg;
     struct models *models = model->models;
 
-    if (model->rc == 0) {
-        model->slab = fed_slab_new(model->map->data, model->map->size, release_map, model->map);
-        if (model->slab == NULL) {
-            release_map(model->map);
-            model->map = NULL;
-            model->rc = fed_err_set(&model->err, FED_E_NOMEM, "slab");
-        }
+    if (model->rc == 0 && model->feed->slab == NULL) {
+        model->rc = fed_err_set(&model->err, FED_E_NOMEM, "map");
     }
     if (model->rc != 0) {
         fail(model);
     } else {
-        model->map = NULL;
         model->phase = MODEL_READY;
+        feed_complete(model->feed);
         fed_log(FED_LOG_DEBUG, "model", "ready", "model=%s bytes=%llu", model->id,
                 (unsigned long long)model->size_bytes);
         if (model->is_dropped) {
@@ -218,11 +199,57 @@ static void open_model(struct model *model)
 
 /* -- having it --------------------------------------------------------------------------------- */
 
+/* `size` bytes of the file are there; `map` as the feed's, with the first ones. Without memory for
+ * it nobody reads along, and it can't be opened. */
+static void take_bytes(struct model *model, struct fed_map *map, uint64_t size)
+{
+    struct models *models = model->models;
+
+    if (map != NULL && feed_open(model->feed, map, NULL) < 0) {
+        return;
+    }
+    if (model->feed->slab != NULL) {
+        feed_grow(model->feed, (size_t)size);
+    }
+    if (map != NULL && !model->is_dropped) {
+        models->ops->coming(models->arg, model->id);
+    }
+}
+
+static void watch(struct model *model)
+{
+    struct fed_loop *loop = model->models->config.loop;
+
+    fed_timer_start(loop, &model->idle, fed_loop_now_ms(loop) + model->models->config.idle_ms);
+}
+
+static void on_idle(void *arg)
+{
+    struct model *model = arg;
+
+    feed_turn_away(model->feed);
+    watch(model);
+}
+
+static void grown(void *arg, struct fed_map *map, uint64_t size)
+{
+    watch(arg);
+    take_bytes(arg, map, size);
+}
+
+static void restarted(void *arg)
+{
+    struct model *model = arg;
+
+    feed_reset(model->feed);
+}
+
 static void fetched(void *arg, bool is_here)
 {
     struct model *model = arg;
 
     model->fetch = NULL;
+    fed_timer_stop(&model->idle);
     if (is_here) {
         open_model(model);
     } else {
@@ -230,6 +257,8 @@ static void fetched(void *arg, bool is_here)
         fail(model);
     }
 }
+
+static const struct fetch_ops fetch_ops = {grown, restarted, fetched};
 
 static void fetch_gone(void *arg)
 {
@@ -256,8 +285,10 @@ static void fetch_model(struct model *model)
 
     memcpy(fetch.sha256, model->sha256, sizeof(fetch.sha256));
     model->phase = MODEL_FETCHING;
-    if (fetch_start(&fetch, fetched, model, &model->fetch, &model->err) < 0) {
+    if (fetch_start(&fetch, &fetch_ops, model, &model->fetch, &model->err) < 0) {
         fail(model);
+    } else {
+        watch(model);
     }
 }
 
@@ -273,6 +304,9 @@ static void do_probe(void *arg)
         (size != model->size_bytes || memcmp(digest, model->sha256, sizeof(digest)) != 0)) {
         model->rc = -FED_E_CORRUPT;
     }
+    if (model->rc == 0) {
+        model->rc = fed_map_open(model->path, &model->map, NULL);
+    }
 }
 
 static void after_probe(void *arg)
@@ -280,10 +314,12 @@ static void after_probe(void *arg)
     struct model *model = arg;
 
     if (model->is_dropped) {
+        fed_map_close(&model->map);
         model->phase = MODEL_FAILED;
         look_unused(model);
     } else if (model->rc == 0) {
         open_model(model);
+        take_bytes(model, &model->map, model->map.size);
     } else {
         fetch_model(model);
     }
@@ -343,9 +379,14 @@ void models_want(struct models *models,
         return;
     }
     model = calloc(1, sizeof(*model));
-    if (model == NULL) {
+    if (model != NULL) {
+        model->feed = feed_new();
+    }
+    if (model == NULL || model->feed == NULL) {
+        free(model);
         return; /* asked for again with the next link or plan */
     }
+    fed_timer_init(&model->idle, on_idle, model);
     fed_list_for_each (link, &models->list) {
         is_alone =
             is_alone && strcmp(FED_CONTAINER_OF(link, struct model, link)->id, model_id) != 0;
@@ -369,8 +410,12 @@ static void cancel(struct model *model)
     struct fetch *fetch = model->fetch;
 
     model->is_dropped = true;
+    if (!model->feed->is_whole) {
+        feed_turn_away(model->feed);
+    }
     if (model->phase == MODEL_FETCHING && fetch != NULL) {
         model->fetch = NULL;
+        fed_timer_stop(&model->idle);
         fetch_cancel(fetch, fetch_gone, model);
     } else {
         look_unused(model);
@@ -432,11 +477,11 @@ struct model *models_find(const struct models *models, const char *model_id)
     return model == NULL || model->phase != MODEL_READY ? NULL : model;
 }
 
-bool models_is_coming(const struct models *models, const char *model_id)
+struct feed *models_find_feed(const struct models *models, const char *model_id)
 {
     const struct model *model = find_any(models, model_id);
 
-    return model != NULL && model->phase != MODEL_READY;
+    return model == NULL ? NULL : model->feed;
 }
 
 struct model *model_ref(struct model *model)
@@ -462,9 +507,4 @@ const char *model_get_id(const struct model *model)
 const struct base *model_get_base(const struct model *model)
 {
     return &model->base;
-}
-
-struct fed_slab *model_get_slab(const struct model *model)
-{
-    return model->slab;
 }

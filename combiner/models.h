@@ -1,8 +1,18 @@
 /* The global models at this combiner: fetched, checked, decoded, mapped, until nobody needs them.
  *
- *   WAITING --probe--> PROBING --whole in the spool--> READY --models_drop(), last ref--> REMOVING
- *                         |                              ^
- *                         +--else--> FETCHING --> OPENING +
+ *   WAITING --probe--> PROBING --whole in the spool--> OPENING --> READY --dropped, last ref-->
+ *                         |                              ^                          REMOVING
+ *                         +--else--> FETCHING --SHA-256--+
+ *
+ * Who downloads a model reads its feed (rpc/feed.h), in every state: what has been fetched is given
+ * out while the rest comes, and its end when the model is READY. Until then its readers are turned
+ * away, to ask again:
+ *   - when what came is thrown away: it could not be written, or its SHA-256 is wrong. The fetch
+ *     begins another file from its first byte, the feed another map of that file. A call that broke
+ *     is resumed where the file ends; nothing that was given out is written or given out again;
+ *   - when nothing has come for config.idle_ms;
+ *   - when the model is unusable, unknown to the reducer, dropped, or the daemon stops.
+ * Of a READY model that is dropped they read on: its feed is theirs.
  *
  * Thread safety: none. Owned by the loop; probing, opening and removing are a worker's, in one
  * lane.
@@ -14,6 +24,7 @@
 #include <stdint.h>
 
 #include "combiner/aggregate/base.h"
+#include "combiner/rpc/feed.h"
 #include "combiner/spool/spool.h"
 #include "common/base/err.h"
 #include "common/model/npz.h"
@@ -27,10 +38,13 @@ struct models_config {
     struct fed_rpc_channel *channel; /* to the reducer, for bulk */
     const struct spool *spool;
     struct fed_npz_limits limits;
+    uint64_t idle_ms; /* who waits for more of a model waits so long */
     uint64_t seed;
 };
 
 struct models_ops {
+    /* Some of it is here: clients may be sent for it. Again when it is fetched anew. */
+    void (*coming)(void *arg, const char *model_id);
     void (*ready)(void *arg, const char *model_id);
     void (*lost)(void *arg, const char *model_id); /* the reducer has none, or it is unusable */
     void (*settled)(void *arg);                    /* something that was under way has ended */
@@ -46,7 +60,7 @@ FED_NODISCARD int models_new(const struct models_config *config,
                              struct fed_err *err);
 struct models *models_free(struct models *models); /* accepts NULL; must be idle */
 
-/* Have it here: ready() or lost(), never from inside. */
+/* Have it here: coming(), then ready() or lost(), never from inside. */
 void models_want(struct models *models,
                  const char *model_id,
                  const uint8_t sha256[FED_SHA256_SIZE],
@@ -62,12 +76,13 @@ bool models_is_idle(const struct models *models);
 
 /* A READY one, or NULL; borrowed, unless referenced. */
 struct model *models_find(const struct models *models, const char *model_id);
-bool models_is_coming(const struct models *models, const char *model_id);
+
+/* What a download of it reads, whatever its state; borrowed until it is joined. NULL: unknown. */
+struct feed *models_find_feed(const struct models *models, const char *model_id);
 
 struct model *model_ref(struct model *model);
 void model_unref(struct model *model); /* accepts NULL */
 const char *model_get_id(const struct model *model);
 const struct base *model_get_base(const struct model *model);
-struct fed_slab *model_get_slab(const struct model *model); /* its file's bytes; borrowed */
 
 #endif /* COMBINER_MODELS_H */

@@ -44,7 +44,7 @@ static const struct fed_conf_item items[] = {
     {"upload_size_max", FED_CONF_SIZE, "2 GiB", 1024, 1ULL << 44, ITEM(upload_size_max), false,
      "SIZE", "bytes of one upload"},
     {"upload_idle_limit", FED_CONF_DURATION, "60 s", 100, 0, ITEM(upload_idle_limit), false, "TIME",
-     "an upload that does not come on for so long is ended"},
+     "an upload that does not come on for so long is ended, or a download whose model does not"},
     {"staged_max", FED_CONF_U64, "20000", 1, 1000000, ITEM(staged_max), false, "N",
      "whole uploads that wait for their announcement"},
     {"staged_bytes_max", FED_CONF_SIZE, "16 GiB", 1ULL << 20, 1ULL << 50, ITEM(staged_bytes_max),

@@ -6,6 +6,7 @@
  *
  *   round:   PLANNED --base here--> COLLECTING --Close--> SEALING --all folded, written--> SEALED
  *            PLANNED --Close--> SEALING (sealed without the base when nothing is admitted)
+ *            in PLANNED tasks go out as soon as the base is coming; what is announced waits
  *            any of them --Plan with a higher plan_seq--> PLANNED, its sum rebuilt from the spool
  *            any of them --what was admitted is lost--> the sum rebuilt without it, a new Hello
  *            any of them --Done--> (dropped)
@@ -57,8 +58,8 @@ enum collector_action_type {
     COLLECTOR_SEND_TASK,   /* `task` on stream `stream` */
     COLLECTOR_END_STREAM,  /* finish stream `stream` with UNAVAILABLE */
     COLLECTOR_FETCH_MODEL, /* have model `id` here, of `sha256` and `size_bytes`; the caller tries
-                            * until it works: collector_model_ready(); gone: collector_model_lost()
-                            */
+                            * until it works: collector_model_coming(), collector_model_ready();
+                            * gone: collector_model_lost() */
     COLLECTOR_DROP_MODEL,  /* model `id` is not needed any more */
     COLLECTOR_STORE_PLAN,  /* write the plan of round `round_id` (collector_get_plan()) to the spool
                             */
@@ -200,6 +201,9 @@ void collector_validated(struct collector *collector, const char *client_id, con
 
 /* -- what was asked for is done --------------------------------------------------------------- */
 
+/* Clients can download it, though its end is not here: their tasks go out. What they announce waits
+ * for the whole of it. */
+void collector_model_coming(struct collector *collector, const char *model_id, uint64_t now_ms);
 void collector_model_ready(struct collector *collector, const char *model_id, uint64_t now_ms);
 void collector_model_lost(struct collector *collector, const char *model_id, uint64_t now_ms);
 

@@ -39,7 +39,8 @@ struct collector_model {
     char model_id[FED_ID_SIZE]; /* empty: free */
     uint8_t sha256[FED_SHA256_SIZE];
     uint64_t size_bytes;
-    bool is_asked; /* FETCH_MODEL is out */
+    bool is_asked;  /* FETCH_MODEL is out */
+    bool is_coming; /* clients can download it: some of it is here, or all */
     bool is_ready;
 };
 
@@ -224,6 +225,7 @@ void rounds_close(struct collector *collector, const struct fed_down *down, uint
 void rounds_done(struct collector *collector, const struct fed_down *down, uint64_t now_ms);
 void rounds_link_down(struct collector *collector);
 void rounds_model_ready(struct collector *collector, const char *model_id);
+void rounds_model_lost(struct collector *collector, const char *model_id);
 void rounds_free(struct collector *collector);
 
 /* collector_admission.c */

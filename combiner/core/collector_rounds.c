@@ -153,6 +153,18 @@ void rounds_model_ready(struct collector *collector, const char *model_id)
     }
 }
 
+/* What went out names what can't be downloaded: it goes out again when it can. */
+void rounds_model_lost(struct collector *collector, const char *model_id)
+{
+    for (size_t i = 0; i < collector->n_rounds; i++) {
+        struct collector_round *round = collector->rounds[i];
+        const bool is_its = strcmp(round->plan.base_model_id, model_id) == 0;
+        for (size_t k = 0; is_its && k < round->plan.n_clients; k++) {
+            round->seats[k].task_stream = 0;
+        }
+    }
+}
+
 void rounds_try_seal(struct collector *collector, struct collector_round *round)
 {
     if (round->state == FED_LINK_ROUND_SEALING && !round->is_seal_asked && round->n_logging == 0 &&

@@ -30,6 +30,13 @@ bool tasks_is_model_ready(const struct collector *collector, const char *model_i
     return i < COLLECTOR_MODELS_MAX && collector->models[i].is_ready;
 }
 
+static bool is_model_coming(const struct collector *collector, const char *model_id)
+{
+    const size_t i = find_model(collector, model_id);
+
+    return i < COLLECTOR_MODELS_MAX && collector->models[i].is_coming;
+}
+
 bool collector_is_model(const struct collector *collector, const char *id)
 {
     return find_model(collector, id) < COLLECTOR_MODELS_MAX;
@@ -118,6 +125,16 @@ void tasks_sweep_models(struct collector *collector)
     }
 }
 
+void collector_model_coming(struct collector *collector, const char *model_id, uint64_t now_ms)
+{
+    const size_t i = find_model(collector, model_id);
+
+    if (i < COLLECTOR_MODELS_MAX && !collector->models[i].is_coming) {
+        collector->models[i].is_coming = true;
+        tasks_send_all(collector, now_ms);
+    }
+}
+
 void collector_model_ready(struct collector *collector, const char *model_id, uint64_t now_ms)
 {
     const size_t i = find_model(collector, model_id);
@@ -125,6 +142,7 @@ void collector_model_ready(struct collector *collector, const char *model_id, ui
     if (i == COLLECTOR_MODELS_MAX || collector->models[i].is_ready) {
         return; /* dropped meanwhile, or told twice */
     }
+    collector->models[i].is_coming = true;
     collector->models[i].is_ready = true;
     rounds_model_ready(collector, model_id);
     admission_look(collector, NULL, now_ms);
@@ -136,8 +154,18 @@ void collector_model_lost(struct collector *collector, const char *model_id, uin
     const size_t i = find_model(collector, model_id);
 
     (void)now_ms;
-    if (i < COLLECTOR_MODELS_MAX && !collector->models[i].is_ready) {
-        collector->models[i].is_asked = false; /* the next link, or the next plan, asks again */
+    if (i == COLLECTOR_MODELS_MAX || collector->models[i].is_ready) {
+        return;
+    }
+    collector->models[i].is_asked = false; /* the next link, or the next plan, asks again */
+    collector->models[i].is_coming = false;
+    rounds_model_lost(collector, model_id);
+    for (size_t k = 0; k < COLLECTOR_VALIDATIONS_MAX; k++) {
+        struct collector_validation *validation = &collector->validations[k];
+        const bool is_its = strcmp(validation->validate.model_id, model_id) == 0;
+        for (size_t j = 0; is_its && j < validation->validate.n_clients; j++) {
+            validation->seats[j].task_stream = 0;
+        }
     }
 }
 
@@ -184,7 +212,7 @@ static void send_validation(struct collector *collector,
     size_t i;
 
     if (validate->model_id[0] == '\0' || now_ms >= validation->deadline_ms ||
-        !tasks_is_model_ready(collector, validate->model_id)) {
+        !is_model_coming(collector, validate->model_id)) {
         return;
     }
     i = find_validating(validation, client->state.client_id);
@@ -217,8 +245,9 @@ static void send_training(struct collector *collector,
     struct collector_seat *seat = rounds_find_seat(round, client->state.client_id);
     struct collector_task task = {.type = COLLECTOR_TRAIN};
 
-    if (round->state != FED_LINK_ROUND_COLLECTING || now_ms >= round->deadline_ms || seat == NULL ||
-        seat->task_stream == client->stream ||
+    if ((round->state != FED_LINK_ROUND_PLANNED && round->state != FED_LINK_ROUND_COLLECTING) ||
+        !is_model_coming(collector, round->plan.base_model_id) || now_ms >= round->deadline_ms ||
+        seat == NULL || seat->task_stream == client->stream ||
         !is_training_due(collector, round, seat, client->state.client_id)) {
         return;
     }

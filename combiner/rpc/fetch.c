@@ -26,7 +26,7 @@ enum fetch_phase {
 
 struct fetch {
     struct fetch_config config;
-    fetch_done_fn done;
+    const struct fetch_ops *ops;
     void *arg;
     fed_event_fn gone; /* cancelled */
     void *gone_arg;
@@ -41,7 +41,8 @@ struct fetch {
     struct fed_rpc_in *in;   /* holds the chunk a worker has */
     struct fed_rpc_in *next; /* what came meanwhile */
     struct fed_pieces chunk;
-    bool is_busy; /* a worker has it */
+    struct fed_map map; /* of the file, from the first chunk until it is handed out */
+    bool is_busy;       /* a worker has it, or the owner hears of it */
     struct fed_job job;
     int rc;
     struct fed_err err;
@@ -57,16 +58,17 @@ static void free_fetch(struct fetch *fetch)
     (void)fed_sha256_free(fetch->hash);
     (void)fed_rpc_in_free(fetch->in);
     (void)fed_rpc_in_free(fetch->next);
+    fed_map_close(&fetch->map);
     free(fetch);
 }
 
 static void finish(struct fetch *fetch, bool is_here)
 {
-    const fetch_done_fn done = fetch->done;
+    const struct fetch_ops *ops = fetch->ops;
     void *arg = fetch->arg;
 
     free_fetch(fetch);
-    done(arg, is_here);
+    ops->done(arg, is_here);
 }
 
 static void try_later(struct fetch *fetch)
@@ -80,7 +82,7 @@ static void try_later(struct fetch *fetch)
                     fed_loop_now_ms(fetch->config.loop) + wait_ms);
 }
 
-/* Forget what has come; the file is truncated by the first chunk. */
+/* Forget what has come; the first chunk makes another file. */
 static int begin_anew(struct fetch *fetch, struct fed_err *err)
 {
     fetch->written = 0;
@@ -88,22 +90,50 @@ static int begin_anew(struct fetch *fetch, struct fed_err *err)
     return fed_sha256_new(&fetch->hash, err);
 }
 
+/* While busy: the owner may cancel from inside. */
+static void restart(struct fetch *fetch)
+{
+    (void)!begin_anew(fetch, NULL);
+    if (fetch->gone == NULL) {
+        fetch->ops->restarted(fetch->arg);
+    }
+}
+
 /* -- on a worker ------------------------------------------------------------------------------- */
+
+/* The first chunk's file is a new one: who reads in the old one's map finds it as it was. */
+static int open_part(struct fetch *fetch, int *ret_fd)
+{
+    const bool is_first = fetch->written == 0;
+    const int flags = is_first ? O_RDWR | O_CREAT | O_EXCL : O_WRONLY | O_APPEND;
+
+    if (is_first) {
+        fed_map_close(&fetch->map);
+        (void)unlink(fetch->part);
+    }
+    *ret_fd = open(fetch->part, flags | O_CLOEXEC, 0640);
+    if (*ret_fd < 0) {
+        return fed_file_error(&fetch->err, "open", fetch->part);
+    }
+    return !is_first || fetch->config.size_bytes == 0
+               ? 0
+               : fed_map_fd(*ret_fd, (size_t)fetch->config.size_bytes, &fetch->map, &fetch->err);
+}
 
 static void do_chunk(void *arg)
 {
     struct fetch *fetch = arg;
-    const int flags = fetch->written == 0 ? O_TRUNC : O_APPEND;
-    const int fd = open(fetch->part, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0640);
+    int fd = -1;
+    int rc = open_part(fetch, &fd);
 
-    fetch->rc = fd < 0 ? fed_file_error(&fetch->err, "open", fetch->part)
-                       : fed_file_write_pieces(fd, &fetch->chunk, &fetch->err);
+    rc = rc < 0 ? rc : fed_file_write_pieces(fd, &fetch->chunk, &fetch->err);
     if (fd >= 0) {
         (void)close(fd);
     }
-    if (fetch->rc == 0) {
+    if (rc == 0) {
         fed_sha256_add_pieces(fetch->hash, &fetch->chunk, fetch->chunk.size);
     }
+    fetch->rc = rc;
 }
 
 static void do_check(void *arg)
@@ -124,39 +154,53 @@ static void after_check(void *arg)
 {
     struct fetch *fetch = arg;
 
-    fetch->is_busy = false;
-    if (fetch->gone != NULL || fetch->rc == 0) {
-        go_on(fetch);
-        return;
+    if (fetch->rc != 0 && fetch->gone == NULL) {
+        fed_log(FED_LOG_ERROR, "model", "damaged", "model=%s error=\"%s\"", fetch->model_id,
+                fetch->err.msg);
+        restart(fetch);
     }
-    fed_log(FED_LOG_ERROR, "model", "damaged", "model=%s error=\"%s\"", fetch->model_id,
-            fetch->err.msg);
-    (void)!begin_anew(fetch, NULL);
-    try_later(fetch);
+    fetch->is_busy = false;
+    if (fetch->rc == 0 || fetch->gone != NULL) {
+        go_on(fetch);
+    } else {
+        try_later(fetch);
+    }
 }
 
 static void hear(struct fetch *fetch, struct fed_rpc_in *in);
+
+/* While busy, too. */
+static void tell_grown(struct fetch *fetch)
+{
+    struct fed_map map = fetch->map;
+
+    fetch->written += fetch->chunk.size;
+    fetch->attempt = 0;
+    if (fetch->gone == NULL) {
+        fetch->map = (struct fed_map){0};
+        fetch->ops->grown(fetch->arg, map.data == NULL ? NULL : &map, fetch->written);
+    }
+}
 
 static void after_chunk(void *arg)
 {
     struct fetch *fetch = arg;
     struct fed_rpc_in *next = FED_TAKE(fetch->next);
 
-    fetch->is_busy = false;
-    fetch->in = fed_rpc_in_free(fetch->in);
     if (fetch->rc == 0) {
-        fetch->written += fetch->chunk.size;
-        fetch->attempt = 0;
-        if (next != NULL && fetch->gone == NULL) {
-            hear(fetch, FED_TAKE(next));
-        }
+        tell_grown(fetch);
     } else {
         fed_log(FED_LOG_ERROR, "model", "not_written", "model=%s error=\"%s\"", fetch->model_id,
                 fetch->err.msg);
-        (void)!begin_anew(fetch, NULL); /* how much of it is in the file is not known */
+        restart(fetch); /* how much of it is in the file is not known */
         if (fetch->call != NULL) {
             fed_rpc_call_cancel(fetch->call);
         }
+    }
+    fetch->is_busy = false;
+    fetch->in = fed_rpc_in_free(fetch->in);
+    if (fetch->rc == 0 && next != NULL && fetch->gone == NULL) {
+        hear(fetch, FED_TAKE(next));
     }
     (void)fed_rpc_in_free(next);
     go_on(fetch);
@@ -234,7 +278,7 @@ static void fetch_closed(struct fed_rpc_call *call, const struct fed_rpc_end *en
     go_on(fetch);
 }
 
-static const struct fed_rpc_call_ops fetch_ops = {fetch_message, NULL, fetch_closed};
+static const struct fed_rpc_call_ops call_ops = {fetch_message, NULL, fetch_closed};
 
 static void ask(struct fetch *fetch)
 {
@@ -248,7 +292,7 @@ static void ask(struct fetch *fetch)
         return;
     }
     if (fed_rpc_channel_call(fetch->config.channel, &(struct fed_rpc_target){PATH, TIMEOUT_MS},
-                             &fetch_ops, fetch, &fetch->call, NULL) < 0) {
+                             &call_ops, fetch, &fetch->call, NULL) < 0) {
         fetch->call = NULL;
         try_later(fetch);
         return;
@@ -295,7 +339,7 @@ static void go_on(struct fetch *fetch)
 }
 
 int fetch_start(const struct fetch_config *config,
-                fetch_done_fn done,
+                const struct fetch_ops *ops,
                 void *arg,
                 struct fetch **ret_fetch,
                 struct fed_err *err)
@@ -307,7 +351,7 @@ int fetch_start(const struct fetch_config *config,
         return fed_err_set(err, FED_E_NOMEM, "fetch");
     }
     fetch->config = *config;
-    fetch->done = done;
+    fetch->ops = ops;
     fetch->arg = arg;
     fed_id_copy(fetch->model_id, config->model_id);
     fed_timer_init(&fetch->timer, on_timer, fetch);

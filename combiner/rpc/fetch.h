@@ -1,8 +1,13 @@
 /* One model from the reducer into a file: GetModel, again and again until it is whole.
  *
- *   (start) → asking from where the file ends → chunk, written by a worker → … → SHA-256 holds →
- * done ^                                |
- *                 +--the call broke: back-off------+      NOT_FOUND: lost
+ *   (start) --> asking from where the file ends --> chunk, written by a worker --> … --> SHA-256
+ *                 ^                                  |                           holds --> done
+ *                 +-- the call broke: back-off ------+                NOT_FOUND --> lost
+ *
+ * The file may be read while it comes: its map is handed out with the first chunk. A call that
+ * broke is resumed where the file ends, and appends. What is thrown away (a chunk that could not be
+ * written, a wrong SHA-256) is an old file: what is begun anew has a file and a map of its own, so
+ * bytes that have been handed out never change.
  *
  * Thread safety: none. Loop thread; writing is a worker's.
  */
@@ -29,21 +34,29 @@ struct fetch_config {
     uint64_t seed;    /* of the jitter */
 };
 
-/* The file is there, or the reducer does not know the model. On the loop, once; the fetch is gone
- * when it returns. */
-typedef void (*fetch_done_fn)(void *arg, bool is_here);
+/* On the loop. */
+struct fetch_ops {
+    /* `size` bytes of the file are there. With the first ones comes a map of the whole, the
+     * callee's to close; else NULL. */
+    void (*grown)(void *arg, struct fed_map *map, uint64_t size);
+    /* What has come is thrown away, and is fetched anew. */
+    void (*restarted)(void *arg);
+    /* The file is there, or the reducer does not know the model. Once; the fetch is gone when it
+     * returns. */
+    void (*done)(void *arg, bool is_here);
+};
 
 struct fetch;
 
 /* Fails with FED_E_NOMEM, FED_E_LIMIT (path). */
 FED_NODISCARD int fetch_start(const struct fetch_config *config,
-                              fetch_done_fn done,
+                              const struct fetch_ops *ops,
                               void *arg,
                               struct fetch **ret_fetch,
                               struct fed_err *err);
 
-/* Not wanted any more: no done(); it frees itself when its call and its worker have ended, and
- * calls gone(arg) then. Once. */
+/* Not wanted any more: no op is called; it frees itself when its call and its worker have ended,
+ * and calls gone(arg) then. Once; from an op, too, but not from done(). */
 void fetch_cancel(struct fetch *fetch, fed_event_fn gone, void *arg);
 
 #endif /* COMBINER_RPC_FETCH_H */

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "combiner/core/collector.h"
+#include "combiner/rpc/feed.h"
 #include "combiner/rpc/mailer.h"
 #include "combiner/spool/spool.h"
 #include "combiner/spool/staging.h"
@@ -41,17 +42,11 @@ struct front_config {
     uint64_t beat_pace_ms;     /* a client that beats faster waits so long for its answer */
 };
 
-enum front_model {
-    FRONT_MODEL_UNKNOWN,
-    FRONT_MODEL_COMING, /* on its way from the reducer */
-    FRONT_MODEL_READY,
-};
-
 struct front_ops {
     /* The collector has been told something: carry out what it asks for. */
     void (*acted)(void *arg);
-    /* READY: *ret_slab is a reference of the caller's. */
-    enum front_model (*find_model)(void *arg, const char *id, struct fed_slab **ret_slab);
+    /* The bytes of a global model, here or coming; borrowed until it is joined. NULL: unknown. */
+    struct feed *(*find_feed)(void *arg, const char *id);
     /* An upload is whole: it will be announced soon. */
     void (*uploaded)(void *arg, struct staged *staged);
     /* Uploads were dropped: take them out of the staging. */

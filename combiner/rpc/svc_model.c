@@ -12,6 +12,10 @@
  * a worker, one chunk at a time (the next is read when the last is written: that is the
  * back-pressure), and appear under their id at the terminator, also when the caller has gone by
  * then. An id of a global model is swallowed: read, answered, kept nowhere.
+ *
+ * A download reads a model's feed. What is at hand goes out, and its end when the model is whole;
+ * who is turned away hears UNAVAILABLE (FEDn's own words for what is not here yet make a client
+ * give the task up).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -534,7 +538,7 @@ static void upload(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
 
 struct download {
     struct fed_rpc_call *call;
-    struct fed_slab *slab; /* a reference */
+    struct feed_reader reader;
     size_t offset;
     unsigned n_ahead; /* chunks given and not yet out */
     bool is_over;
@@ -550,30 +554,51 @@ static bool send_status_message(struct fed_rpc_call *call, const char *id, Fedn_
     return fed_rpc_call_send(call, fed_rpc_out_pack(&response.base), NULL) == 0;
 }
 
-static void send_chunks(struct download *download)
+/* What is at hand. */
+static bool send_chunks(struct download *download)
 {
-    const size_t size = fed_slab_view(download->slab).size;
+    const struct feed *feed = download->reader.feed;
     Fedn__ModelResponse response = FEDN__MODEL_RESPONSE__INIT;
     bool ok = true;
 
     response.id = download->id;
     response.status = FEDN__MODEL_STATUS__IN_PROGRESS;
-    while (ok && download->n_ahead < AHEAD && download->offset < size) {
-        const size_t left = size - download->offset;
+    while (ok && download->n_ahead < AHEAD && download->offset < feed->at_hand) {
+        const size_t left = feed->at_hand - download->offset;
         const size_t n = left < FED_RPC_CHUNK_SIZE ? left : FED_RPC_CHUNK_SIZE;
         ok = fed_rpc_call_send(download->call,
                                fed_rpc_out_pack_bulk(&response.base, DATA_FIELD_RESPONSE,
-                                                     download->slab, download->offset, n),
+                                                     feed->slab, download->offset, n),
                                NULL) == 0;
         download->offset += n;
         download->n_ahead++;
     }
-    if (ok && download->offset == size && !download->is_over) {
+    return ok;
+}
+
+/* More is at hand, or has gone out; it is whole; we are turned away. */
+static void go_on(void *arg)
+{
+    struct download *download = arg;
+    const struct feed *feed = download->reader.feed;
+    bool ok = true;
+
+    if (download->is_over) {
+        return;
+    }
+    if (feed == NULL) {
+        download->is_over = true;
+        front_fail(download->call, FED_E_UNAVAILABLE, "the model does not come on: ask again");
+        return;
+    }
+    ok = send_chunks(download);
+    if (ok && feed->is_whole && download->offset == feed->at_hand) {
         download->is_over = true;
         ok = send_status_message(download->call, download->id, FEDN__MODEL_STATUS__OK);
         fed_rpc_call_finish(download->call, FED_RPC_OK, NULL);
     }
     if (!ok) { /* never OK: the client would take the part for the whole */
+        download->is_over = true;
         fed_rpc_call_cancel(download->call);
     }
 }
@@ -584,9 +609,7 @@ static void download_sent(struct fed_rpc_call *call, void *arg)
 
     (void)call;
     download->n_ahead -= download->n_ahead > 0 ? 1 : 0;
-    if (!download->is_over) {
-        send_chunks(download);
-    }
+    go_on(download);
 }
 
 static void download_closed(struct fed_rpc_call *call, const struct fed_rpc_end *end, void *arg)
@@ -595,52 +618,44 @@ static void download_closed(struct fed_rpc_call *call, const struct fed_rpc_end 
 
     (void)call;
     (void)end;
-    (void)fed_slab_unref(download->slab);
+    feed_leave(&download->reader);
     free(download);
 }
 
 static const struct fed_rpc_call_ops download_ops = {NULL, download_sent, download_closed};
 
-static void start_download(struct fed_rpc_call *call, const char *id, struct fed_slab *slab)
+static void start_download(struct fed_rpc_call *call, const char *id, struct feed *feed)
 {
     struct download *download = calloc(1, sizeof(*download));
 
     if (download == NULL) {
-        (void)fed_slab_unref(slab);
         front_fail(call, FED_E_NOMEM, "out of memory");
         return;
     }
     download->call = call;
-    download->slab = slab;
     fed_id_copy(download->id, id);
+    feed_join(feed, &download->reader, go_on, download);
     fed_rpc_call_set(call, &download_ops, download);
-    send_chunks(download);
+    go_on(download);
 }
 
 static void download(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
 {
     struct front *front = arg;
-    struct fed_slab *slab = NULL;
+    struct feed *feed;
     Fedn__ModelRequest *request = (void *)front_unpack(call, in, &fedn__model_request__descriptor);
 
     if (request == NULL) {
         return;
     }
-    switch (front->ops->find_model(front->arg, request->id, &slab)) {
-    case FRONT_MODEL_READY:
-        start_download(call, request->id, slab);
-        break;
-    case FRONT_MODEL_COMING: /* FEDn's own words for it make a client give the task up */
-        front_fail(call, FED_E_UNAVAILABLE, "the model is on its way");
-        break;
-    case FRONT_MODEL_UNKNOWN:
-        if (send_status_message(call, request->id, FEDN__MODEL_STATUS__UNKNOWN) &&
-            send_status_message(call, request->id, FEDN__MODEL_STATUS__FAILED)) {
-            front_fail(call, FED_OK, "");
-        } else {
-            front_fail(call, FED_E_NOMEM, "out of memory");
-        }
-        break;
+    feed = front->ops->find_feed(front->arg, request->id);
+    if (feed != NULL) {
+        start_download(call, request->id, feed);
+    } else if (send_status_message(call, request->id, FEDN__MODEL_STATUS__UNKNOWN) &&
+               send_status_message(call, request->id, FEDN__MODEL_STATUS__FAILED)) {
+        front_fail(call, FED_OK, "");
+    } else {
+        front_fail(call, FED_E_NOMEM, "out of memory");
     }
     fed_rpc_message_free(&request->base);
 }

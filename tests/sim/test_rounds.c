@@ -107,6 +107,7 @@ static const struct row rows[] = {
     {"reducer.before_committed", "reducer, committing"},
     {"reducer.committed", "reducer, committed, derived rows missing"},
     {"combiner.plan_stored", "combiner, plan stored"},
+    {"combiner.model_coming", "combiner, its base half here, tasks sent"},
     {"combiner.upload_running", "combiner, upload running"},
     {"combiner.upload_published", "combiner, upload OK, not announced"},
     {"combiner.before_log", "combiner, checked, not LOGGED"},

@@ -27,14 +27,15 @@ struct totals {
 };
 
 static const char *const points[] = {
-    "reducer.before_planned",  "reducer.planned",           "reducer.written",
-    "reducer.plan_sent",       "reducer.collecting",        "reducer.partial_received",
-    "reducer.blob_written",    "reducer.before_committed",  "reducer.committed",
-    "combiner.upload_running", "combiner.upload_published", "combiner.plan_stored",
-    "combiner.before_log",     "combiner.logged",           "combiner.answered",
-    "combiner.folding",        "combiner.sealing",          "combiner.sealed",
-    "combiner.checkpointing",  "combiner.checkpointed",     "combiner.checkpoint_lost",
-    "client.training",         "client.uploaded",           "client.admitted",
+    "reducer.before_planned",   "reducer.planned",          "reducer.written",
+    "reducer.plan_sent",        "reducer.collecting",       "reducer.partial_received",
+    "reducer.blob_written",     "reducer.before_committed", "reducer.committed",
+    "combiner.model_coming",    "combiner.upload_running",  "combiner.upload_published",
+    "combiner.plan_stored",     "combiner.before_log",      "combiner.logged",
+    "combiner.answered",        "combiner.folding",         "combiner.sealing",
+    "combiner.sealed",          "combiner.checkpointing",   "combiner.checkpointed",
+    "combiner.checkpoint_lost", "client.training",          "client.uploaded",
+    "client.admitted",
 };
 
 /* Little goes wrong and nothing for long: see world_settings.is_gentle. */

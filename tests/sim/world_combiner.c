@@ -319,6 +319,27 @@ static void called_validate(struct combiner *combiner, const struct call_message
     uplink_send_record(combiner, combiner->disk.n_outbox++);
 }
 
+struct download {
+    struct conn *conn;
+    struct call_message call;
+};
+
+/* It ends when the model is whole, and fails when it does not come any more. */
+static void work_download(struct proc *proc, void *data)
+{
+    struct combiner *combiner = combiner_of(proc);
+    const struct download *download = data;
+    const char *model_id = download->call.task.model_id;
+
+    if (combiner_find_model(combiner, model_id) < WORLD_MODELS_MAX) {
+        answer_call(combiner, download->conn, &download->call, true);
+    } else if (!uplink_wants_model(combiner, model_id) || world_is_lost(proc->world)) {
+        answer_call(combiner, download->conn, &download->call, false);
+    } else if (download->conn->is_up) {
+        world_after(proc, 50, work_download, combiner_copy(download, sizeof(*download)));
+    }
+}
+
 static void
 called_attach(struct combiner *combiner, struct conn *conn, const struct call_message *call)
 {
@@ -333,7 +354,7 @@ void combiner_called(struct conn *conn, void *data)
 {
     struct combiner *combiner = combiner_of(conn->ends[1]);
     const struct call_message *call = data;
-    bool is_ok = true;
+    struct download download = {conn, *call};
 
     if (call->call != CALL_ATTACH && world_is_lost(combiner->proc.world)) {
         answer_call(combiner, conn, call, false);
@@ -348,8 +369,8 @@ void combiner_called(struct conn *conn, void *data)
         collector_heartbeat(combiner->core, call->client_id, conn->id, combiner_now(combiner));
         break;
     case CALL_DOWNLOAD:
-        is_ok = combiner_find_model(combiner, call->task.model_id) < WORLD_MODELS_MAX;
-        break;
+        work_download(&combiner->proc, &download);
+        return;
     case CALL_UPLOAD:
         if (world_point(&combiner->proc, "combiner.upload_running")) {
             return;
@@ -367,7 +388,7 @@ void combiner_called(struct conn *conn, void *data)
         called_validate(combiner, call);
         break;
     }
-    answer_call(combiner, conn, call, is_ok);
+    answer_call(combiner, conn, call, true);
     combiner_turn(combiner);
 }
 

@@ -17,6 +17,7 @@ void sum_fold(struct combiner *combiner, const struct collector_action *action);
 void sum_recover(struct combiner *combiner, struct folder *folder); /* before the core does */
 
 void uplink_want_model(struct combiner *combiner, const char *model_id);
+bool uplink_wants_model(const struct combiner *combiner, const char *model_id);
 void uplink_drop_model(struct combiner *combiner, const char *model_id);
 void uplink_put(struct combiner *combiner, const struct collector_action *action);
 void uplink_send(struct combiner *combiner, struct fed_up *up); /* takes *up over */

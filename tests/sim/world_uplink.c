@@ -23,9 +23,15 @@ static size_t find_wanted(const struct combiner *combiner, const char *model_id)
     return i;
 }
 
-static void model_came(struct conn *conn, void *data)
+bool uplink_wants_model(const struct combiner *combiner, const char *model_id)
 {
-    struct combiner *combiner = combiner_of(conn->ends[0]);
+    return find_wanted(combiner, model_id) < WORLD_MODELS_MAX;
+}
+
+/* Its last bytes have come, and are its. */
+static void model_whole(struct proc *proc, void *data)
+{
+    struct combiner *combiner = combiner_of(proc);
     const char *model_id = data;
     const size_t place = combiner_find_model(combiner, "");
     const size_t wanted = find_wanted(combiner, model_id);
@@ -40,6 +46,23 @@ static void model_came(struct conn *conn, void *data)
     combiner->wanted[wanted].model_id[0] = '\0';
     collector_model_ready(combiner->core, model_id, combiner_now(combiner));
     combiner_turn(combiner);
+}
+
+/* Its first bytes; when the others do not follow it is asked for again. */
+static void model_came(struct conn *conn, void *data)
+{
+    struct combiner *combiner = combiner_of(conn->ends[0]);
+    struct world *world = combiner->proc.world;
+
+    if (!uplink_wants_model(combiner, data)) {
+        return;
+    }
+    collector_model_coming(combiner->core, data, combiner_now(combiner));
+    combiner_turn(combiner);
+    if (!world_point(&combiner->proc, "combiner.model_coming") && !world_is_lost(world)) {
+        world_after(&combiner->proc, world_delay(world, 1, 200), model_whole,
+                    combiner_copy(data, FED_ID_SIZE));
+    }
 }
 
 static void model_asked(struct conn *conn, void *data)

@@ -14,6 +14,7 @@ which counts them, says nothing of what a daemon needs; it is printed beside. Re
 import pathlib
 import sys
 import threading
+import time
 import unittest
 
 import numpy
@@ -79,6 +80,11 @@ class Memory(unittest.TestCase):
                 session = fed.start_session(fed.upload_model(path), rounds=1, validate=False,
                                             round_timeout=50)
                 task = client.wait_task(seconds=40)
+                base = fed.folder / "spool-combiner" / "models" / task.model_id
+                until = time.monotonic() + 40
+                while not base.exists():  # the task comes with its first bytes
+                    self.assertLess(time.monotonic(), until)
+                    time.sleep(0.05)
                 fetched = combiner.peak - combiner.start
                 print(f"combiner, fetching the base: grown by {fetched / 2**20:.1f} MiB")
                 during = Watch(fed.combiners["combiner"])

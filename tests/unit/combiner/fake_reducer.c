@@ -24,8 +24,9 @@ struct fake_reducer {
     const char *partial_path;
     char address[64];
     struct fed_slab *model;
-    void *model_data;
-    _Atomic int verdict; /* enum fed_verdict */
+    size_t hold;               /* GetModel stops there; loop */
+    struct fed_rpc_call *held; /* it stands at `hold` */
+    _Atomic int verdict;       /* enum fed_verdict */
     _Atomic bool is_acknowledging;
     struct test_gate stopped;
     struct { /* under lock */
@@ -162,12 +163,40 @@ static void link_method(struct fed_rpc_call *call, struct fed_rpc_in *in, void *
 
 /* -- GetModel ---------------------------------------------------------------------------------- */
 
+/* Bytes [from, to), in chunks. */
+static void send_model(struct fake_reducer *fake, struct fed_rpc_call *call, size_t from, size_t to)
+{
+    Confed__V1__ModelChunk chunk = CONFED__V1__MODEL_CHUNK__INIT;
+
+    chunk.size_bytes = fed_slab_view(fake->model).size;
+    for (size_t at = from; at < to; at += FED_RPC_CHUNK_SIZE) {
+        const size_t n = to - at < FED_RPC_CHUNK_SIZE ? to - at : FED_RPC_CHUNK_SIZE;
+        chunk.offset_bytes = at;
+        if (fed_rpc_call_send(call, fed_rpc_out_pack_bulk(&chunk.base, 3, fake->model, at, n),
+                              NULL) < 0) {
+            break;
+        }
+    }
+}
+
+static void held_closed(struct fed_rpc_call *call, const struct fed_rpc_end *end, void *arg)
+{
+    struct fake_reducer *fake = arg;
+
+    (void)end;
+    if (fake->held == call) {
+        fake->held = NULL;
+    }
+    note(fake, "get ended");
+}
+
+static const struct fed_rpc_call_ops held_ops = {NULL, NULL, held_closed};
+
 static void get_model(struct fed_rpc_call *call, struct fed_rpc_in *in, void *arg)
 {
     struct fake_reducer *fake = arg;
     ProtobufCMessage *message = NULL;
-    Confed__V1__ModelChunk chunk = CONFED__V1__MODEL_CHUNK__INIT;
-    const Confed__V1__ModelGet *get;
+    size_t from;
     size_t size;
 
     if (fed_rpc_in_unpack(in, &confed__v1__model_get__descriptor, &message, NULL) < 0 ||
@@ -177,21 +206,18 @@ static void get_model(struct fed_rpc_call *call, struct fed_rpc_in *in, void *ar
         fed_rpc_call_finish(call, FED_RPC_NOT_FOUND, "no model");
         return;
     }
-    get = (const void *)message;
-    note(fake, "get %s %llu", get->model_id, (unsigned long long)get->offset_bytes);
-    size = fed_slab_view(fake->model).size;
-    for (size_t at = (size_t)get->offset_bytes; at < size; at += FED_RPC_CHUNK_SIZE) {
-        const size_t n = size - at < FED_RPC_CHUNK_SIZE ? size - at : FED_RPC_CHUNK_SIZE;
-        chunk.offset_bytes = at;
-        chunk.size_bytes = size;
-        if (fed_rpc_call_send(call, fed_rpc_out_pack_bulk(&chunk.base, 3, fake->model, at, n),
-                              NULL) < 0) {
-            break;
-        }
-    }
+    from = (size_t)((const Confed__V1__ModelGet *)(const void *)message)->offset_bytes;
+    note(fake, "get %s %zu", ((const Confed__V1__ModelGet *)(const void *)message)->model_id, from);
     fed_rpc_message_free(message);
     (void)fed_rpc_in_free(in);
-    fed_rpc_call_finish(call, FED_RPC_OK, NULL);
+    size = fed_slab_view(fake->model).size;
+    send_model(fake, call, from, size < fake->hold ? size : fake->hold);
+    if (size <= fake->hold) {
+        fed_rpc_call_finish(call, FED_RPC_OK, NULL);
+    } else {
+        fake->held = call;
+        fed_rpc_call_set(call, &held_ops, fake);
+    }
 }
 
 /* -- PutPartial -------------------------------------------------------------------------------- */
@@ -304,6 +330,7 @@ fake_start(struct test_loop *loop, struct fed_rpc *rpc, const char *partial_path
     fake->partial_path = partial_path;
     atomic_init(&fake->verdict, FED_VERDICT_ACCEPTED);
     atomic_init(&fake->is_acknowledging, true);
+    fake->hold = SIZE_MAX;
     fake->heard.lines = calloc(LINES_MAX, LINE_SIZE);
     assert_non_null(fake->heard.lines);
     (void)pthread_mutex_init(&fake->heard.lock, NULL);
@@ -337,7 +364,6 @@ void fake_stop(struct fake_reducer *fake)
     test_loop_call(fake->loop, stop, fake);
     test_gate_wait(&fake->stopped, 1);
     (void)fed_slab_unref(fake->model);
-    free(fake->model_data);
     free(fake->heard.lines);
     (void)pthread_cond_destroy(&fake->heard.wake);
     (void)pthread_mutex_destroy(&fake->heard.lock);
@@ -350,13 +376,81 @@ const char *fake_address(const struct fake_reducer *fake)
     return fake->address;
 }
 
+struct setting {
+    struct fake_reducer *fake;
+    struct fed_slab *model;
+    size_t hold;
+};
+
+static void do_set_model(void *arg)
+{
+    struct setting *setting = arg;
+
+    (void)fed_slab_unref(setting->fake->model);
+    setting->fake->model = setting->model;
+}
+
+void fake_lose_model(struct fake_reducer *fake)
+{
+    struct setting setting = {.fake = fake};
+
+    test_loop_call(fake->loop, do_set_model, &setting);
+}
+
 void fake_set_model(struct fake_reducer *fake, const void *data, size_t size)
 {
-    fake->model_data = malloc(size);
-    assert_non_null(fake->model_data);
-    memcpy(fake->model_data, data, size);
-    fake->model = fed_slab_new(fake->model_data, size, NULL, NULL);
-    assert_non_null(fake->model);
+    void *copy = malloc(size);
+    struct setting setting = {.fake = fake};
+
+    assert_non_null(copy);
+    memcpy(copy, data, size);
+    setting.model = fed_slab_new(copy, size, free, copy);
+    assert_non_null(setting.model);
+    test_loop_call(fake->loop, do_set_model, &setting);
+}
+
+static void do_hold(void *arg)
+{
+    const struct setting *setting = arg;
+
+    setting->fake->hold = setting->hold;
+}
+
+void fake_hold(struct fake_reducer *fake, size_t hold)
+{
+    struct setting setting = {.fake = fake, .hold = hold};
+
+    test_loop_call(fake->loop, do_hold, &setting);
+}
+
+static void do_go_on(void *arg)
+{
+    struct fake_reducer *fake = arg;
+
+    if (fake->held != NULL) {
+        send_model(fake, fake->held, fake->hold, fed_slab_view(fake->model).size);
+        fed_rpc_call_finish(fake->held, FED_RPC_OK, NULL);
+    }
+    fake->hold = SIZE_MAX;
+}
+
+void fake_go_on(struct fake_reducer *fake)
+{
+    test_loop_call(fake->loop, do_go_on, fake);
+}
+
+static void do_break_off(void *arg)
+{
+    struct fake_reducer *fake = arg;
+
+    if (fake->held != NULL) {
+        fed_rpc_call_finish(fake->held, FED_RPC_UNAVAILABLE, "broken off");
+    }
+}
+
+void fake_break_off(struct fake_reducer *fake)
+{
+    test_loop_call(fake->loop, do_break_off, fake);
 }
 
 void fake_set_verdict(struct fake_reducer *fake, enum fed_verdict verdict)

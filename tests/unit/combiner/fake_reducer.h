@@ -4,7 +4,7 @@
  *   hello clients=N rounds=ID/seq/state/admitted/refused …    client ID phase
  *   admitted ROUND/SEQ CLIENT UPDATE EXAMPLES                  refused ROUND CLIENT REASON own=0|1
  *   record KIND JSON                                           link closed
- *   get MODEL OFFSET                                           partial ROUND/SEQ entries=N bytes=N
+ *   get MODEL OFFSET                 get ended                 partial ROUND/SEQ entries=N bytes=N
  */
 #ifndef TESTS_UNIT_COMBINER_FAKE_REDUCER_H
 #define TESTS_UNIT_COMBINER_FAKE_REDUCER_H
@@ -22,7 +22,15 @@ fake_start(struct test_loop *loop, struct fed_rpc *rpc, const char *partial_path
 void fake_stop(struct fake_reducer *fake);
 
 const char *fake_address(const struct fake_reducer *fake);
-void fake_set_model(struct fake_reducer *fake, const void *data, size_t size);
+void fake_set_model(struct fake_reducer *fake, const void *data, size_t size); /* copied */
+void fake_lose_model(struct fake_reducer *fake);
+
+/* GetModel gives `hold` bytes of it from now on and stands still there, until it is let go on, to
+ * its end and for good, or is broken off, to hold again at the next. */
+void fake_hold(struct fake_reducer *fake, size_t hold);
+void fake_go_on(struct fake_reducer *fake);
+void fake_break_off(struct fake_reducer *fake);
+
 void fake_set_verdict(struct fake_reducer *fake, enum fed_verdict verdict);
 
 /* Records are acknowledged as they come, or not. */

@@ -40,7 +40,8 @@ struct exchange {
     bool is_whole;
     bool is_ended;
     int status;
-    struct fed_buf *bytes;
+    struct fed_buf bytes; /* of a download */
+    struct test_gate chunks;
     struct fed_rpc_call *call;
 };
 
@@ -253,16 +254,18 @@ int peer_heartbeat(struct peer *peer)
     return peer_call(peer, "/fedn.Connector/SendHeartbeat", &heartbeat.base);
 }
 
-int peer_announce(struct peer *peer,
-                  const char *update_id,
-                  const char *model_id,
-                  const char *round_id,
-                  const char *examples)
+struct exchange *peer_begin_announce(struct peer *peer,
+                                     const char *update_id,
+                                     const char *model_id,
+                                     const char *round_id,
+                                     const char *examples)
 {
+    struct exchange *exchange = calloc(1, sizeof(*exchange));
     Fedn__ModelUpdate update = FEDN__MODEL_UPDATE__INIT;
     Fedn__Client sender;
     char meta[512];
 
+    assert_non_null(exchange);
     fill_sender(peer, &sender);
     (void)snprintf(meta, sizeof(meta),
                    "{\"training_metadata\": {\"num_examples\": %s}, "
@@ -272,7 +275,31 @@ int peer_announce(struct peer *peer,
     update.model_id = peer_text(model_id);
     update.model_update_id = peer_text(update_id);
     update.meta = meta;
-    return peer_call(peer, "/fedn.Combiner/SendModelUpdate", &update.base);
+    *exchange = (struct exchange){
+        .peer = peer, .path = "/fedn.Combiner/SendModelUpdate", .request = &update.base};
+    test_gate_init(&exchange->gate);
+    test_loop_call(peer->loop, call, exchange);
+    return exchange;
+}
+
+int peer_end_announce(struct exchange *exchange)
+{
+    int code;
+
+    test_gate_wait(&exchange->gate, 1);
+    test_gate_deinit(&exchange->gate);
+    code = exchange->code;
+    free(exchange);
+    return code;
+}
+
+int peer_announce(struct peer *peer,
+                  const char *update_id,
+                  const char *model_id,
+                  const char *round_id,
+                  const char *examples)
+{
+    return peer_end_announce(peer_begin_announce(peer, update_id, model_id, round_id, examples));
 }
 
 /* -- Upload ------------------------------------------------------------------------------------ */
@@ -373,8 +400,9 @@ static void download_message(struct fed_rpc_call *from, struct fed_rpc_in *in, v
     if (fed_rpc_in_unpack(in, &fedn__model_response__descriptor, &message, NULL) == 0) {
         const Fedn__ModelResponse *response = (const void *)message;
         exchange->status = (int)response->status;
-        (void)!fed_buf_add(exchange->bytes, response->data.data, response->data.len, NULL);
+        (void)!fed_buf_add(&exchange->bytes, response->data.data, response->data.len, NULL);
         fed_rpc_message_free(message);
+        test_gate_open(&exchange->chunks);
     }
     (void)fed_rpc_in_free(in);
     fed_rpc_call_read(from);
@@ -398,12 +426,39 @@ static void download(void *arg)
     }
 }
 
+struct exchange *peer_begin_download(struct peer *peer, const char *id)
+{
+    struct exchange *exchange = calloc(1, sizeof(*exchange));
+
+    assert_non_null(exchange);
+    *exchange = (struct exchange){.peer = peer, .id = id, .status = -1};
+    fed_buf_init(&exchange->bytes, 0);
+    test_gate_init(&exchange->gate);
+    test_gate_init(&exchange->chunks);
+    test_loop_call(peer->loop, download, exchange);
+    return exchange;
+}
+
+void peer_wait_chunks(struct exchange *exchange, unsigned n)
+{
+    test_gate_wait(&exchange->chunks, n);
+}
+
+int peer_end_download(struct exchange *exchange, struct fed_buf *ret_bytes, int *ret_status)
+{
+    int code;
+
+    test_gate_wait(&exchange->gate, 1);
+    test_gate_deinit(&exchange->gate);
+    test_gate_deinit(&exchange->chunks);
+    *ret_bytes = exchange->bytes;
+    *ret_status = exchange->status;
+    code = exchange->code;
+    free(exchange);
+    return code;
+}
+
 int peer_download(struct peer *peer, const char *id, struct fed_buf *ret_bytes, int *ret_status)
 {
-    struct exchange exchange = {.peer = peer, .id = id, .status = -1, .bytes = ret_bytes};
-
-    fed_buf_init(ret_bytes, 0);
-    run(&exchange, download);
-    *ret_status = exchange.status;
-    return exchange.code;
+    return peer_end_download(peer_begin_download(peer, id), ret_bytes, ret_status);
 }

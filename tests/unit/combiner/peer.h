@@ -47,6 +47,15 @@ int peer_announce(struct peer *peer,
                   const char *round_id,
                   const char *examples);
 
+/* The same in two steps; the second waits for the answer, and frees. */
+struct exchange;
+struct exchange *peer_begin_announce(struct peer *peer,
+                                     const char *update_id,
+                                     const char *model_id,
+                                     const char *round_id,
+                                     const char *examples);
+int peer_end_announce(struct exchange *exchange);
+
 /* Upload `size` bytes under `id` in chunks of at most 1 MiB; the gRPC status, and FEDn's in
  * *ret_status (-1: none). Without is_whole the terminator is left out. */
 int peer_upload(struct peer *peer,
@@ -58,5 +67,10 @@ int peer_upload(struct peer *peer,
 
 /* Download; the gRPC status, FEDn's last one in *ret_status, and the bytes (the caller deinits). */
 int peer_download(struct peer *peer, const char *id, struct fed_buf *ret_bytes, int *ret_status);
+
+/* The same in steps: begin, wait until so many messages have come, and for the end, which frees. */
+struct exchange *peer_begin_download(struct peer *peer, const char *id);
+void peer_wait_chunks(struct exchange *exchange, unsigned n);
+int peer_end_download(struct exchange *exchange, struct fed_buf *ret_bytes, int *ret_status);
 
 #endif /* TESTS_UNIT_COMBINER_PEER_H */

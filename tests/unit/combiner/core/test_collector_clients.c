@@ -204,6 +204,55 @@ static void test_validation_comes_before_training(void **state)
                    "up ann is attached\n"); /* both times are over */
 }
 
+/* -- a model on its way ----------------------------------------------------------------------- */
+
+static void test_tasks_go_out_while_their_model_comes(void **state)
+{
+    struct desk *f = *state;
+
+    collector_link_up(f->collector, f->now_ms);
+    desk_attach(f, "ann", 11, 1);
+    desk_plan(f, "7", 1, "m1", "ann bob");
+    desk_validate(f, "m1", "ann");
+    desk_pass_over(f);
+    collector_model_coming(f->collector, "m1", f->now_ms);
+    desk_expect(f, "validate ann on s11: round 7 from m1, vdata\n"
+                   "train ann on s11: round 7 from m1, data\n");
+    collector_model_coming(f->collector, "m1", f->now_ms); /* fetched anew */
+    desk_expect(f, "");
+    desk_attach(f, "bob", 12, 2);
+    desk_expect(f, "up bob is attached\n"
+                   "train bob on s12: round 7 from m1, data\n");
+    desk_announce(f, 1, 1, "ann", "u1");
+    desk_expect(f, ""); /* nothing can be checked before the base is whole */
+    collector_model_ready(f->collector, "m1", f->now_ms);
+    desk_expect(f, "reset 7/1\n"
+                   "check t1 u1\n");
+}
+
+static void test_tasks_of_a_lost_model_go_out_again(void **state)
+{
+    struct desk *f = *state;
+
+    collector_link_up(f->collector, f->now_ms);
+    desk_attach(f, "ann", 11, 1);
+    desk_plan(f, "7", 1, "m1", "ann bob");
+    desk_validate(f, "m1", "ann");
+    collector_model_coming(f->collector, "m1", f->now_ms);
+    desk_pass_over(f);
+    collector_model_lost(f->collector, "m1", f->now_ms);
+    desk_attach(f, "bob", 12, 2);
+    desk_expect(f, "up bob is attached\n"); /* and nothing he could not download */
+    collector_link_down(f->collector, f->now_ms);
+    collector_link_up(f->collector, f->now_ms);
+    desk_expect(f, "up hello c1 ann:attached bob:attached | round 7/1 planned\n"
+                   "fetch m1\n");
+    collector_model_coming(f->collector, "m1", f->now_ms);
+    desk_expect(f, "validate ann on s11: round 7 from m1, vdata\n"
+                   "train ann on s11: round 7 from m1, data\n"
+                   "train bob on s12: round 7 from m1, data\n");
+}
+
 static void test_models_stay_while_they_are_needed(void **state)
 {
     struct desk *f = *state;
@@ -347,6 +396,8 @@ int main(void)
         TEST(test_the_newest_stream_wins),
         TEST(test_no_task_after_the_deadline),
         TEST(test_validation_comes_before_training),
+        TEST(test_tasks_go_out_while_their_model_comes),
+        TEST(test_tasks_of_a_lost_model_go_out_again),
         TEST(test_models_stay_while_they_are_needed),
         TEST(test_recovery_while_collecting),
         TEST(test_recovery_when_sealed),
