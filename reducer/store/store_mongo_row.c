@@ -30,7 +30,8 @@ uint64_t mongo_hash(const char *text)
     return hash;
 }
 
-/* Ids and states: what our queries, and REST's common ones, ask for. */
+/* Ids and states: what our queries, and REST's common ones, ask for. Of a field at the top: a path
+ * with a dot leads into another one, which `t` does not hold. */
 static bool is_looked_for(const char *field)
 {
     static const char *const others[] = {"status", "phase", "name", "parent_model", "_sender_key"};
@@ -41,7 +42,7 @@ static bool is_looked_for(const char *field)
             return true;
         }
     }
-    return n > 3 && strcmp(field + n - 3, "_id") == 0 && strchr(field, '=') == NULL;
+    return n > 3 && strcmp(field + n - 3, "_id") == 0 && strpbrk(field, "=.") == NULL;
 }
 
 bool mongo_text_format(const char *field, const char *value, char ret_text[MONGO_TEXT_MAX])
