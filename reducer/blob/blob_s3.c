@@ -157,7 +157,8 @@ on_data(void *arg, const struct fed_http_answer *answer, struct fed_view data, s
     return rc;
 }
 
-/* Until `offset` has reached the end, or the room is used up. 0 or an outcome of s3_try(). */
+/* Until `offset` has reached the end, or the room is used up; a try that brings bytes begins the
+ * time of repetition anew. 0 or an outcome of s3_try(). */
 static int run(struct download *download, struct fed_err *err)
 {
     struct s3_patience patience = {0};
@@ -171,6 +172,7 @@ static int run(struct download *download, struct fed_err *err)
                                      .on_data = on_data,
                                      .arg = &attempt};
         struct fed_http_answer answer = {0};
+        const uint64_t before = download->offset;
         if (download->data != NULL) {
             request.size_bytes = download->room;
             (void)snprintf(request.range, sizeof(request.range), "bytes=%" PRIu64 "-%" PRIu64,
@@ -187,6 +189,9 @@ static int run(struct download *download, struct fed_err *err)
             rc = fed_err_set(err, FED_E_UNAVAILABLE, "object store: %s was cut off", download->key);
         }
         fed_http_answer_deinit(&answer);
+        if (download->offset > before) { /* it has worked since */
+            patience = (struct s3_patience){0};
+        }
     } while (s3_wait(download->self, &patience, rc));
     return rc;
 }

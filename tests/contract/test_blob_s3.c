@@ -335,6 +335,17 @@ static void test_a_download_goes_on_where_it_broke(void **state)
     check_big(f, "big"); /* what was there before has stayed, and is replaced */
 }
 
+/* More often than the time of repetition lasts: each time it has got on before. */
+static void test_a_download_breaks_again_and_again(void **state)
+{
+    struct fixture *f = *state;
+
+    check_rc(f, put_big(f, "big"), 0);
+    test_proxy_set(&f->proxy, TEST_PROXY_CUT, false, 1000000, 16);
+    check_big(f, "big");
+    assert_int_equal(atomic_load(&f->proxy.n_times), 0);
+}
+
 static void test_an_upload_that_breaks_is_repeated(void **state)
 {
     struct fixture *f = *state;
@@ -624,6 +635,7 @@ static int run_faults(void)
         TEST(test_a_stalled_server),
         TEST(test_nobody_there),
         TEST(test_a_download_goes_on_where_it_broke),
+        TEST(test_a_download_breaks_again_and_again),
         TEST(test_an_upload_that_breaks_is_repeated),
         TEST(test_a_lost_answer_to_the_last_request),
         TEST(test_wrong_bytes_are_noticed),
