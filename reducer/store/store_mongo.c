@@ -159,15 +159,22 @@ void mongo_encode_insert(const struct mongo_write *write, int64_t seq, bson_t *r
     mongo_row_append(write->row, write->token, ret_row);
 }
 
-static bool try_insert(const struct mongo_call *call, int64_t seq, bson_error_t *error)
+/* Returns 0, or STORE_EXISTS where a unique index has refused it. */
+static int
+try_insert(const struct mongo_call *call, int64_t seq, bson_error_t *error, struct fed_err *err)
 {
     bson_t row = BSON_INITIALIZER;
-    bool is_done;
+    bson_t reply = BSON_INITIALIZER;
+    int rc = 0;
 
     mongo_encode_insert(call->arg, seq, &row);
-    is_done = mongoc_collection_insert_one(call->collection, &row, NULL, NULL, error);
+    if (!mongoc_collection_insert_one(call->collection, &row, NULL, &reply, error)) {
+        rc = mongo_check_concern(call, &reply, err);
+        rc = rc < 0 ? rc : mongo_is_duplicate(error) ? STORE_EXISTS : mongo_fail(call, error, err);
+    }
+    bson_destroy(&reply);
     bson_destroy(&row);
-    return is_done;
+    return rc;
 }
 
 int mongo_step_insert(struct mongo_call *call, struct fed_err *err)
@@ -179,15 +186,12 @@ int mongo_step_insert(struct mongo_call *call, struct fed_err *err)
         bson_error_t error = {0};
         int rc = mongo_seq_next(call, &seq, err);
 
-        if (rc < 0) {
-            return rc;
-        }
-        if (try_insert(call, seq, &error)) {
+        rc = rc < 0 ? rc : try_insert(call, seq, &error, err);
+        if (rc == 0) {
             mongo_prune(call, seq);
-            return 0;
         }
-        if (!mongo_is_duplicate(&error)) {
-            return mongo_fail(call, &error, err);
+        if (rc != STORE_EXISTS) {
+            return rc;
         }
         rc = look_token(call, write, err);
         rc = rc == STORE_NOT_FOUND ? look_unique(call, write, err) : rc;

@@ -122,6 +122,10 @@ int mongo_run(struct mongo_call *call, struct fed_err *err);
 
 /* What libmongoc said, as ours. */
 int mongo_fail(const struct mongo_call *call, const bson_error_t *error, struct fed_err *err);
+/* Fails with FED_E_UNAVAILABLE where the reply says that no majority has what is there. libmongoc's
+ * error tells of the documents that were refused, where there are any: what else is in the reply,
+ * and what was there before, may be taken back yet. */
+int mongo_check_concern(const struct mongo_call *call, const bson_t *reply, struct fed_err *err);
 /* May a unique index have refused it? FerretDB says no more than "internal error" of an update. */
 bool mongo_is_duplicate(const bson_error_t *error);
 

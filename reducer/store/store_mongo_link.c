@@ -104,6 +104,24 @@ int mongo_fail(const struct mongo_call *call, const bson_error_t *error, struct 
                        call->what, store_collections[call->in].name, error->message);
 }
 
+int mongo_check_concern(const struct mongo_call *call, const bson_t *reply, struct fed_err *err)
+{
+    bson_iter_t it;
+    bson_iter_t found;
+    const char *message = "the write concern failed";
+
+    if (!bson_iter_init_find(&it, reply, "writeConcernErrors")) {
+        return 0;
+    }
+    if (bson_iter_init(&it, reply) &&
+        bson_iter_find_descendant(&it, "writeConcernErrors.0.errmsg", &found) &&
+        BSON_ITER_HOLDS_UTF8(&found)) {
+        message = bson_iter_utf8(&found, NULL);
+    }
+    return fed_err_set(err, FED_E_UNAVAILABLE, "MongoDB at %s: %s %s: %s", call->self->name,
+                       call->what, store_collections[call->in].name, message);
+}
+
 /* -- calls --------------------------------------------------------------------------------------
  */
 

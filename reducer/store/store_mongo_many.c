@@ -77,6 +77,8 @@ static int send_all(struct mongo_call *call, struct fed_err *err)
                                               &error) &&
                (error.domain != MONGOC_ERROR_SERVER || mark_refused(many, &reply) == 0)) {
         rc = mongo_fail(call, &error, err);
+    } else {
+        rc = mongo_check_concern(call, &reply, err); /* of those that were not refused */
     }
     bson_destroy(&reply);
     bson_destroy(options);

@@ -404,6 +404,57 @@ static void test_many_inserts_called_again(void **state)
     mongo_proxy_stop(proxy);
 }
 
+/* -- answers that say that no majority has it ---------------------------------------------------
+ */
+
+/* What is there already and is ours is no success until a majority has it. */
+static void test_a_majority_is_waited_for(void **state)
+{
+    struct mongo_proxy *proxy = mongo_proxy_start(server.port);
+    struct store *store = open_proxied(proxy);
+    struct fed_err err = {0};
+
+    (void)state;
+    assert_int_equal(insert(store, "first", NULL), 0);
+    mongo_proxy_doubt(proxy, "insert", 2); /* the call tries it twice */
+    assert_int_equal(insert(store, "second", &err), -FED_E_UNAVAILABLE);
+    assert_non_null(strstr(err.msg, "waiting for replication"));
+    assert_int_equal(version_of(store, "second"), 1); /* it was applied */
+    mongo_proxy_doubt(proxy, "insert", 2);
+    assert_int_equal(insert(store, "second", &err), -FED_E_UNAVAILABLE);
+    assert_int_equal(insert(store, "second", &err), 0);
+    assert_int_equal(insert(store, "second", &err), STORE_EXISTS);
+    (void)store_close(store);
+    mongo_proxy_stop(proxy);
+}
+
+/* Nor where one of many was refused for a reason of its own. */
+static void test_a_majority_of_many_is_waited_for(void **state)
+{
+    struct mongo_proxy *proxy = mongo_proxy_start(server.port);
+    struct store *store = open_proxied(proxy);
+    struct fed_err err = {0};
+    json_t *documents[5];
+    int outcomes[5];
+
+    (void)state;
+    assert_int_equal(insert(store, "k-3", NULL), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        documents[i] = json_pack("{s:o}", "client_id", json_sprintf("k-%u", i));
+    }
+    mongo_proxy_doubt(proxy, "insert", 2);
+    assert_int_equal(store_insert_many(store, STORE_CLIENTS, documents, 5, outcomes, &err),
+                     -FED_E_UNAVAILABLE);
+    assert_non_null(strstr(err.msg, "waiting for replication"));
+    assert_int_equal(store_insert_many(store, STORE_CLIENTS, documents, 5, outcomes, &err), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(outcomes[i], i == 3 ? STORE_EXISTS : 0);
+        json_decref(documents[i]);
+    }
+    (void)store_close(store);
+    mongo_proxy_stop(proxy);
+}
+
 /* -- settings -----------------------------------------------------------------------------------
  */
 
@@ -493,6 +544,8 @@ int main(void)
         cmocka_unit_test(test_a_lost_answer_is_no_failure),
         cmocka_unit_test(test_a_write_called_again_ends_as_the_first),
         cmocka_unit_test(test_many_inserts_called_again),
+        cmocka_unit_test(test_a_majority_is_waited_for),
+        cmocka_unit_test(test_a_majority_of_many_is_waited_for),
         cmocka_unit_test(test_a_killed_server_is_waited_for),
         cmocka_unit_test(test_a_frozen_server_costs_bounded_time),
         cmocka_unit_test(test_callers_do_not_pile_up),
