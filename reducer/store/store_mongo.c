@@ -472,6 +472,7 @@ static void mongo_close(struct store *store)
     for (size_t i = 0; i < MONGO_KEYS; i++) {
         (void)pthread_mutex_destroy(&self->keys[i]);
     }
+    (void)pthread_mutex_destroy(&self->pool_lock);
     (void)pthread_mutex_destroy(&self->lock);
     free(self);
 }
@@ -520,6 +521,7 @@ int store_mongo_open(const struct store_config *config,
     self->base.ops = &mongo_ops;
     self->uri = uri;
     (void)pthread_mutex_init(&self->lock, NULL);
+    (void)pthread_mutex_init(&self->pool_lock, NULL);
     for (size_t i = 0; i < MONGO_KEYS; i++) {
         (void)pthread_mutex_init(&self->keys[i], NULL);
     }

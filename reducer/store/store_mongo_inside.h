@@ -43,8 +43,11 @@ struct store_mongo {
     atomic_uint_fast64_t n_tokens;
     atomic_bool is_set_up[STORE_COLLECTION_MAX];
     pthread_mutex_t keys[MONGO_KEYS];       /* a document's is held while it is written over */
-    pthread_mutex_t lock;                   /* of what follows */
+    atomic_uint n_pool_tries;               /* tries to make the pool */
+    pthread_mutex_t pool_lock;              /* of the following two; may be held for long */
     mongoc_client_pool_t *pool;             /* made by the first call; then constant */
+    struct fed_err pool_err;                /* of the last try to make it */
+    pthread_mutex_t lock;                   /* of what follows */
     int64_t newest[STORE_COLLECTION_MAX];   /* the greatest seq known; -1: not yet read */
     size_t n_inserts[STORE_COLLECTION_MAX]; /* since the last pruning */
     struct mongo_unsure unsure[MONGO_UNSURE_MAX];

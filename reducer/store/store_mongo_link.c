@@ -126,26 +126,16 @@ int mongo_check_concern(const struct mongo_call *call, const bson_t *reply, stru
  */
 
 /* May this call try? If so it must say how it ended, by leave(). */
-static int enter(struct mongo_call *call, bool *ret_is_probe, struct fed_err *err)
+static int enter(struct store_mongo *self, bool *ret_is_probe, struct fed_err *err)
 {
-    struct store_mongo *self = call->self;
-    bson_error_t error = {0};
     int rc = 0;
 
     (void)pthread_mutex_lock(&self->lock);
     *ret_is_probe = self->link.is_away && !self->link.is_probing;
     if (self->link.is_away && self->link.is_probing) {
         rc = fed_err_set(err, FED_E_UNAVAILABLE, "%s", self->link.err.msg);
-    } else if (self->pool == NULL) {
-        self->pool = mongoc_client_pool_new_with_error(self->uri, &error); /* a +srv asks the DNS */
-        if (self->pool == NULL) {
-            rc =
-                fed_err_set(err, FED_E_UNAVAILABLE, "MongoDB at %s: %s", self->name, error.message);
-        } else {
-            (void)mongoc_client_pool_set_error_api(self->pool, MONGOC_ERROR_API_VERSION_2);
-        }
     }
-    self->link.is_probing = self->link.is_probing || (*ret_is_probe && rc == 0);
+    self->link.is_probing = self->link.is_probing || *ret_is_probe;
     (void)pthread_mutex_unlock(&self->lock);
     return rc;
 }
@@ -159,6 +149,33 @@ static void leave(struct store_mongo *self, bool is_probe, int rc, const struct 
         self->link.err = *err;
     }
     (void)pthread_mutex_unlock(&self->lock);
+}
+
+/* The pool; the first call makes it. For a +srv that asks the DNS, as long as its resolver is
+ * patient: one asks, and those that came meanwhile are told what it was told. */
+static int take_pool(struct store_mongo *self, mongoc_client_pool_t **ret_pool, struct fed_err *err)
+{
+    bson_error_t error = {0};
+    const unsigned n_tries = atomic_load(&self->n_pool_tries);
+    int rc = 0;
+
+    (void)pthread_mutex_lock(&self->pool_lock);
+    if (self->pool == NULL && n_tries == atomic_load(&self->n_pool_tries)) {
+        self->pool = mongoc_client_pool_new_with_error(self->uri, &error);
+        if (self->pool == NULL) {
+            (void)!fed_err_set(&self->pool_err, code_of(&error), "MongoDB at %s: %s", self->name,
+                               error.message);
+        } else {
+            (void)mongoc_client_pool_set_error_api(self->pool, MONGOC_ERROR_API_VERSION_2);
+        }
+        (void)atomic_fetch_add(&self->n_pool_tries, 1);
+    }
+    *ret_pool = self->pool;
+    if (self->pool == NULL) {
+        rc = fed_err_set(err, self->pool_err.code, "%s", self->pool_err.msg);
+    }
+    (void)pthread_mutex_unlock(&self->pool_lock);
+    return rc;
 }
 
 static int make_index(struct mongo_call *call,
@@ -221,10 +238,10 @@ static void set_concern(const struct mongo_call *call)
     mongoc_write_concern_destroy(concern);
 }
 
-static int run_once(struct mongo_call *call, struct fed_err *err)
+static int run_once(struct mongo_call *call, mongoc_client_pool_t *pool, struct fed_err *err)
 {
     struct store_mongo *self = call->self;
-    mongoc_client_t *client = mongoc_client_pool_pop(self->pool);
+    mongoc_client_t *client = mongoc_client_pool_pop(pool);
     int rc;
 
     if (client == NULL) {
@@ -240,22 +257,24 @@ static int run_once(struct mongo_call *call, struct fed_err *err)
         mongoc_collection_destroy(call->collection);
         call->collection = NULL;
     }
-    mongoc_client_pool_push(self->pool, client);
+    mongoc_client_pool_push(pool, client);
     return rc;
 }
 
 int mongo_run(struct mongo_call *call, struct fed_err *err)
 {
     const uint64_t began_ms = fed_clock_mono_ms();
+    mongoc_client_pool_t *pool = NULL;
     struct fed_err local = {0};
     bool is_probe = false;
-    int rc = enter(call, &is_probe, &local);
+    int rc = enter(call->self, &is_probe, &local);
 
     if (rc == 0) {
-        rc = run_once(call, &local);
-        if (rc == -FED_E_UNAVAILABLE && fed_clock_mono_ms() - began_ms < RETRY_MS) {
+        rc = take_pool(call->self, &pool, &local);
+        rc = rc < 0 ? rc : run_once(call, pool, &local);
+        if (pool != NULL && rc == -FED_E_UNAVAILABLE && fed_clock_mono_ms() - began_ms < RETRY_MS) {
             call->is_repeated = true;
-            rc = run_once(call, &local);
+            rc = run_once(call, pool, &local);
         }
         leave(call->self, is_probe, rc, &local);
     }

@@ -1,5 +1,7 @@
 /* The MongoDB back end on a real server: the battery, then servers that go away, never answer, lose
  * answers, or do not know us. */
+#include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,6 +256,7 @@ static void test_a_frozen_server_costs_bounded_time(void **state)
 struct caller {
     struct store *store;
     pthread_t thread;
+    unsigned n_calls;
     uint64_t total_ms;
     unsigned n_failed;
 };
@@ -262,7 +265,7 @@ static void *call_often(void *arg)
 {
     struct caller *caller = arg;
 
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < caller->n_calls; i++) {
         const uint64_t began_ms = fed_clock_mono_ms();
         json_t *document = NULL;
         if (store_get(caller->store, STORE_CLIENTS, "x", &document, NULL) == -FED_E_UNAVAILABLE) {
@@ -292,6 +295,7 @@ static void test_callers_do_not_pile_up(void **state)
     assert_int_equal(store_get(store, STORE_CLIENTS, "x", &document, NULL), -FED_E_UNAVAILABLE);
     for (unsigned i = 0; i < 8; i++) {
         callers[i].store = store;
+        callers[i].n_calls = 3;
         assert_int_equal(pthread_create(&callers[i].thread, NULL, call_often, &callers[i]), 0);
     }
     for (unsigned i = 0; i < 8; i++) {
@@ -304,6 +308,56 @@ static void test_callers_do_not_pile_up(void **state)
     assert_true(total_ms < 24000);
     mongo_server_start(&server);
     assert_int_equal(insert_until(store, "after"), 0);
+    (void)store_close(store);
+}
+
+/* Stands before libc's, which libmongoc asks for the servers of a mongodb+srv URI: a DNS that takes
+ * its time, and knows nothing. */
+static atomic_uint n_asked;
+/* NOLINTBEGIN(readability-non-const-parameter): libc's signature */
+int res_nsearch(void *state,
+                const char *name,
+                int of_class,
+                int type,
+                unsigned char *answer,
+                int size);
+__attribute__((visibility("default"))) int
+res_nsearch(void *state, const char *name, int of_class, int type, unsigned char *answer, int size)
+{
+    (void)state;
+    (void)name;
+    (void)of_class;
+    (void)type;
+    (void)answer;
+    (void)size;
+    (void)atomic_fetch_add(&n_asked, 1);
+    (void)poll(NULL, 0, 500);
+    return -1;
+}
+/* NOLINTEND(readability-non-const-parameter) */
+
+/* Not even while the DNS is asked who the server is. */
+static void test_callers_do_not_ask_one_by_one(void **state)
+{
+    struct store *store = open_url("mongodb+srv://store.confed.invalid/x");
+    struct caller callers[8] = {0};
+    struct fed_err err = {0};
+    json_t *document = NULL;
+
+    (void)state;
+    assert_int_equal(atomic_load(&n_asked), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        callers[i].store = store;
+        callers[i].n_calls = 1;
+        assert_int_equal(pthread_create(&callers[i].thread, NULL, call_often, &callers[i]), 0);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        (void)pthread_join(callers[i].thread, NULL);
+        assert_int_equal(callers[i].n_failed, 1);
+    }
+    assert_in_range(atomic_load(&n_asked), 1, 3);
+    assert_int_equal(store_get(store, STORE_CLIENTS, "x", &document, &err), -FED_E_UNAVAILABLE);
+    assert_non_null(strstr(err.msg, "store.confed.invalid"));
     (void)store_close(store);
 }
 
@@ -537,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_two_writers_share_one_order),
         cmocka_unit_test(test_the_order_goes_on_after_a_restart),
         cmocka_unit_test(test_what_the_server_looks_for),
+        cmocka_unit_test(test_callers_do_not_ask_one_by_one),
         cmocka_unit_test(test_no_message_holds_a_password),
         cmocka_unit_test(test_settings_that_do_not_fit),
     };
