@@ -95,8 +95,7 @@ static int step_get(struct mongo_call *call, struct fed_err *err)
 }
 
 /* Does the document under `key` carry the token? 0: yes; STORE_EXISTS: no; STORE_NOT_FOUND. */
-static int
-look_token(const struct mongo_call *call, const struct mongo_write *write, struct fed_err *err)
+static int look_token(struct mongo_call *call, const struct mongo_write *write, struct fed_err *err)
 {
     bson_t *filter = BCON_NEW("_id", BCON_UTF8(write->key));
     bson_t *options = BCON_NEW("projection", "{", "w", BCON_INT32(1), "}");
@@ -116,7 +115,7 @@ look_token(const struct mongo_call *call, const struct mongo_write *write, struc
 
 /* Does another document hold the unique combination? STORE_EXISTS or STORE_NOT_FOUND. */
 static int
-look_unique(const struct mongo_call *call, const struct mongo_write *write, struct fed_err *err)
+look_unique(struct mongo_call *call, const struct mongo_write *write, struct fed_err *err)
 {
     bson_t *filter;
     bson_t found = BSON_INITIALIZER;
@@ -161,7 +160,7 @@ void mongo_encode_insert(const struct mongo_write *write, int64_t seq, bson_t *r
 
 /* Returns 0, or STORE_EXISTS where a unique index has refused it. */
 static int
-try_insert(const struct mongo_call *call, int64_t seq, bson_error_t *error, struct fed_err *err)
+try_insert(struct mongo_call *call, int64_t seq, bson_error_t *error, struct fed_err *err)
 {
     bson_t row = BSON_INITIALIZER;
     bson_t reply = BSON_INITIALIZER;
@@ -235,7 +234,7 @@ static int64_t number_of(const bson_t *reply, const char *field)
 }
 
 /* The version is not the expected one: changed, gone, or by our own first try. */
-static int look_conflict(const struct mongo_call *call, struct fed_err *err)
+static int look_conflict(struct mongo_call *call, struct fed_err *err)
 {
     const int rc = look_token(call, call->arg, err);
 

@@ -10,7 +10,7 @@
 
 #define SPARE 256 /* documents beyond skip + limit that are kept before they are sorted out */
 
-int mongo_find_one(const struct mongo_call *call,
+int mongo_find_one(struct mongo_call *call,
                    const bson_t *filter,
                    const bson_t *options,
                    bson_t *ret_found,

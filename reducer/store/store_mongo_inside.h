@@ -53,7 +53,7 @@ struct store_mongo {
     struct mongo_unsure unsure[MONGO_UNSURE_MAX];
     size_t next_unsure;
     struct {
-        bool is_away;    /* the last call found no server */
+        bool is_away;    /* the last call found no server, or lost it */
         bool is_probing; /* one call looks whether it is back; the others fail at once */
         struct fed_err err;
     } link;
@@ -69,6 +69,7 @@ struct mongo_call {
     void *arg;
     mongoc_collection_t *collection; /* set for the step */
     bool is_repeated;
+    bool is_link_lost; /* it failed for want of a connection; set by mongo_fail() */
 };
 
 static inline struct store_mongo *mongo_self(struct store *store)
@@ -124,7 +125,7 @@ int mongo_uri_new(const struct store_config *config, mongoc_uri_t **ret_uri, str
 int mongo_run(struct mongo_call *call, struct fed_err *err);
 
 /* What libmongoc said, as ours. */
-int mongo_fail(const struct mongo_call *call, const bson_error_t *error, struct fed_err *err);
+int mongo_fail(struct mongo_call *call, const bson_error_t *error, struct fed_err *err);
 /* Fails with FED_E_UNAVAILABLE where the reply says that no majority has what is there. libmongoc's
  * error tells of the documents that were refused, where there are any: what else is in the reply,
  * and what was there before, may be taken back yet. */
@@ -170,7 +171,7 @@ int mongo_find(struct store *store,
                size_t *ret_n_matches,
                struct fed_err *err);
 /* The first document that fits, whole or in part (projection: NULL, all); 0 or STORE_NOT_FOUND. */
-int mongo_find_one(const struct mongo_call *call,
+int mongo_find_one(struct mongo_call *call,
                    const bson_t *filter,
                    const bson_t *options,
                    bson_t *ret_found,

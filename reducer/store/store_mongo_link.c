@@ -2,7 +2,7 @@
  *
  *   mongo_run() ─▶ away, and somebody looks already? fail at once
  *      │            else: a connection, indexes at the collection's first use, the step
- *      └─ UNAVAILABLE within RETRY_MS: once more ─▶ UNAVAILABLE again: the server is away
+ *      └─ UNAVAILABLE within RETRY_MS: once more ─▶ no connection again: the server is away
  *
  * So while the server is away one call at a time waits for it, at most the URI's times, and no
  * thread of a caller's pool is lost to the others.
@@ -98,8 +98,16 @@ static enum fed_code code_of(const bson_error_t *error)
     }
 }
 
-int mongo_fail(const struct mongo_call *call, const bson_error_t *error, struct fed_err *err)
+/* Was there no connection, or did it break? Then others need not try either. */
+static bool is_of_link(const bson_error_t *error)
 {
+    return code_of(error) == FED_E_UNAVAILABLE && error->domain != MONGOC_ERROR_SERVER &&
+           error->domain != MONGOC_ERROR_WRITE_CONCERN;
+}
+
+int mongo_fail(struct mongo_call *call, const bson_error_t *error, struct fed_err *err)
+{
+    call->is_link_lost = is_of_link(error);
     return fed_err_set(err, code_of(error), "MongoDB at %s: %s %s: %s", call->self->name,
                        call->what, store_collections[call->in].name, error->message);
 }
@@ -140,12 +148,13 @@ static int enter(struct store_mongo *self, bool *ret_is_probe, struct fed_err *e
     return rc;
 }
 
-static void leave(struct store_mongo *self, bool is_probe, int rc, const struct fed_err *err)
+static void
+leave(struct store_mongo *self, bool is_probe, bool is_link_lost, const struct fed_err *err)
 {
     (void)pthread_mutex_lock(&self->lock);
     self->link.is_probing = self->link.is_probing && !is_probe;
-    self->link.is_away = rc == -FED_E_UNAVAILABLE;
-    if (self->link.is_away) {
+    self->link.is_away = is_link_lost;
+    if (is_link_lost) {
         self->link.err = *err;
     }
     (void)pthread_mutex_unlock(&self->lock);
@@ -153,8 +162,9 @@ static void leave(struct store_mongo *self, bool is_probe, int rc, const struct 
 
 /* The pool; the first call makes it. For a +srv that asks the DNS, as long as its resolver is
  * patient: one asks, and those that came meanwhile are told what it was told. */
-static int take_pool(struct store_mongo *self, mongoc_client_pool_t **ret_pool, struct fed_err *err)
+static int take_pool(struct mongo_call *call, mongoc_client_pool_t **ret_pool, struct fed_err *err)
 {
+    struct store_mongo *self = call->self;
     bson_error_t error = {0};
     const unsigned n_tries = atomic_load(&self->n_pool_tries);
     int rc = 0;
@@ -172,6 +182,7 @@ static int take_pool(struct store_mongo *self, mongoc_client_pool_t **ret_pool, 
     }
     *ret_pool = self->pool;
     if (self->pool == NULL) {
+        call->is_link_lost = self->pool_err.code == FED_E_UNAVAILABLE;
         rc = fed_err_set(err, self->pool_err.code, "%s", self->pool_err.msg);
     }
     (void)pthread_mutex_unlock(&self->pool_lock);
@@ -195,6 +206,7 @@ static int make_index(struct mongo_call *call,
 
     bson_destroy(command);
     bson_destroy(key);
+    call->is_link_lost = !is_done && is_of_link(&error);
     return is_done ? 0
                    : fed_err_set(err, code_of(&error), "MongoDB at %s: index of %s: %s",
                                  call->self->name, collection, error.message);
@@ -270,13 +282,14 @@ int mongo_run(struct mongo_call *call, struct fed_err *err)
     int rc = enter(call->self, &is_probe, &local);
 
     if (rc == 0) {
-        rc = take_pool(call->self, &pool, &local);
+        rc = take_pool(call, &pool, &local);
         rc = rc < 0 ? rc : run_once(call, pool, &local);
         if (pool != NULL && rc == -FED_E_UNAVAILABLE && fed_clock_mono_ms() - began_ms < RETRY_MS) {
             call->is_repeated = true;
+            call->is_link_lost = false;
             rc = run_once(call, pool, &local);
         }
-        leave(call->self, is_probe, rc, &local);
+        leave(call->self, is_probe, rc < 0 && call->is_link_lost, &local);
     }
     if (rc < 0 && err != NULL) {
         *err = local;

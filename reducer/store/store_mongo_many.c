@@ -96,6 +96,7 @@ static int settle(struct mongo_call *call, struct one *one, struct fed_err *err)
     } else {
         single.arg = &one->write;
         rc = mongo_step_insert(&single, err);
+        call->is_link_lost = single.is_link_lost;
     }
     *one->outcome = rc;
     return rc < 0 && rc != -FED_E_LIMIT ? rc : 0;

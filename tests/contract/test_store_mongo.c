@@ -272,6 +272,7 @@ static void *call_often(void *arg)
             caller->total_ms += fed_clock_mono_ms() - began_ms;
             caller->n_failed++;
         }
+        json_decref(document);
     }
     return NULL;
 }
@@ -308,6 +309,40 @@ static void test_callers_do_not_pile_up(void **state)
     assert_true(total_ms < 24000);
     mongo_server_start(&server);
     assert_int_equal(insert_until(store, "after"), 0);
+    (void)store_close(store);
+}
+
+/* That all connections are in use says nothing of the server: the others still wait their turn. */
+static void test_a_full_pool_is_no_outage(void **state)
+{
+    struct caller callers[3] = {0};
+    struct store *store;
+    struct fed_err err = {0};
+    json_t *document = NULL;
+    char name[64];
+
+    (void)state;
+    name_database(name);
+    store = open_named(name, "maxPoolSize=1&waitQueueTimeoutMS=700&socketTimeoutMS=20000");
+    assert_int_equal(insert_until(store, "x"), 0);
+    mongo_server_freeze(&server, true);
+    for (unsigned i = 0; i < 3; i++) { /* the first has the connection */
+        callers[i].store = store;
+        callers[i].n_calls = 1;
+        assert_int_equal(pthread_create(&callers[i].thread, NULL, call_often, &callers[i]), 0);
+        if (i == 0) {
+            (void)poll(NULL, 0, 200);
+            assert_int_equal(store_get(store, STORE_CLIENTS, "x", &document, &err),
+                             -FED_E_UNAVAILABLE);
+            assert_non_null(strstr(err.msg, "in use"));
+        }
+    }
+    (void)poll(NULL, 0, 300);
+    mongo_server_freeze(&server, false);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)pthread_join(callers[i].thread, NULL);
+        assert_int_equal(callers[i].n_failed, 0);
+    }
     (void)store_close(store);
 }
 
@@ -604,6 +639,7 @@ int main(void)
         cmocka_unit_test(test_a_killed_server_is_waited_for),
         cmocka_unit_test(test_a_frozen_server_costs_bounded_time),
         cmocka_unit_test(test_callers_do_not_pile_up),
+        cmocka_unit_test(test_a_full_pool_is_no_outage),
         cmocka_unit_test(test_wrong_credentials_are_told),
     };
     int n_failed;
