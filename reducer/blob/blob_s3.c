@@ -433,7 +433,6 @@ int blob_s3_open(const char *url,
         return fed_err_set(err, FED_E_NOMEM, "blob store");
     }
     self->base.ops = &s3_ops;
-    self->stall_ms = config.stall_ms;
     self->repeat_ms = options->repeat_ms == 0 ? S3_REPEAT_MS : options->repeat_ms;
     rc = s3_address(self, url, options, err);
     rc = rc < 0 ? rc : fed_http_pool_new(&config, &self->pool, err);

@@ -278,11 +278,11 @@ bool s3_wait(const struct s3 *self, struct s3_patience *patience, int rc)
     const uint64_t now_ms = fed_clock_mono_ms();
     uint64_t delay_ms;
 
-    if (rc != -FED_E_UNAVAILABLE && rc != -FED_E_TIMEOUT) {
+    if (rc != -FED_E_UNAVAILABLE) {
         return false;
     }
-    if (patience->since_ms == 0) { /* a stall has begun when the last byte came */
-        patience->since_ms = now_ms - (rc == -FED_E_TIMEOUT ? self->stall_ms : 0);
+    if (patience->since_ms == 0) {
+        patience->since_ms = now_ms;
     }
     delay_ms = fed_retry_delay_ms(patience->attempt++, BACKOFF_BASE_MS, BACKOFF_MAX_MS,
                                   fed_clock_mono_us());
