@@ -60,7 +60,7 @@ struct download {
     const char *key;
     uint64_t offset; /* of what is still to come */
     uint64_t size;   /* of the blob; UINT64_MAX: not known yet */
-    uint64_t due_ms; /* 0: not known yet */
+    uint64_t due_ms; /* of all tries together */
     uint8_t *data;   /* into memory, `room` bytes of it; or NULL: */
     size_t room;
     int fd; /* into a file */
@@ -111,13 +111,12 @@ read_head(struct download *download, const struct fed_http_answer *answer, struc
         (download->size != size || strcmp(download->etag, answer->values[S3_ETAG]) != 0)) {
         return wrong_answer(download, "goes on with another blob", err);
     }
+    if (download->size == UINT64_MAX && download->data == NULL) {
+        download->due_ms = fed_clock_mono_ms() + s3_time_for(size);
+    }
     download->size = size;
     memcpy(download->sha256, answer->values[S3_SHA256], sizeof(download->sha256));
     memcpy(download->etag, answer->values[S3_ETAG], sizeof(download->etag));
-    if (download->due_ms == 0) {
-        download->due_ms =
-            fed_clock_mono_ms() + S3_GRACE_MS + size / 1024U * 1000U / S3_SLOWEST_KB_S;
-    }
     return 0;
 }
 
@@ -142,9 +141,6 @@ on_data(void *arg, const struct fed_http_answer *answer, struct fed_view data, s
         (download->data != NULL && data.size > download->room)) {
         return wrong_answer(download, "is longer than was asked for", err);
     }
-    if (fed_clock_mono_ms() > download->due_ms) {
-        return fed_err_set(err, FED_E_LIMIT, "%s comes too slowly", download->key);
-    }
     if (download->data != NULL) {
         memcpy(download->data, data.data, data.size);
         download->data += data.size;
@@ -164,17 +160,19 @@ static int run(struct download *download, struct fed_err *err)
     struct s3_patience patience = {0};
     int rc;
 
+    /* until the head says how much there is */
+    download->due_ms =
+        fed_clock_mono_ms() + s3_time_for(download->data == NULL ? 0 : download->room);
     do {
         struct attempt attempt = {.download = download};
         struct s3_request request = {.method = "GET",
                                      .key = download->key,
-                                     .size_bytes = UINT32_MAX * (uint64_t)1024,
+                                     .due_ms = &download->due_ms,
                                      .on_data = on_data,
                                      .arg = &attempt};
         struct fed_http_answer answer = {0};
         const uint64_t before = download->offset;
         if (download->data != NULL) {
-            request.size_bytes = download->room;
             (void)snprintf(request.range, sizeof(request.range), "bytes=%" PRIu64 "-%" PRIu64,
                            download->offset, download->offset + download->room - 1);
         } else if (download->offset > 0) {

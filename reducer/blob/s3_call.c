@@ -208,7 +208,7 @@ static int sign(const struct s3 *self,
     return n < 0 ? n : sigv4_sign(&key, &signing->request, &signing->authorization, err);
 }
 
-static uint64_t time_for(uint64_t size_bytes)
+uint64_t s3_time_for(uint64_t size_bytes)
 {
     return S3_GRACE_MS + size_bytes / 1024U * 1000U / S3_SLOWEST_KB_S;
 }
@@ -223,8 +223,8 @@ static int exchange_signed(struct s3 *self,
         .method = request->method,
         .url = signing->url,
         .body = request->body,
-        .timeout_ms = time_for(request->body.size > request->size_bytes ? request->body.size
-                                                                        : request->size_bytes),
+        .timeout_ms = request->due_ms != NULL ? 0 : s3_time_for(request->body.size),
+        .due_ms = request->due_ms,
         .text_max = S3_ANSWER_MAX,
         .wanted =
             {[S3_ETAG] = "etag", [S3_SHA256] = "x-amz-meta-sha256", [S3_RANGE] = "content-range"},

@@ -64,19 +64,22 @@ enum {
 
 struct s3_request {
     const char *method;
-    const char *key;      /* NULL: the bucket itself */
-    const char *query;    /* as sigv4_request's */
-    struct fed_view body; /* borrowed */
-    const char *hash;     /* of the body in hexadecimal; NULL: found out */
-    const char *sha256;   /* of the whole blob, to be kept with it; NULL or "": none */
-    char range[64];       /* "bytes=0-9"; "": all */
-    uint64_t size_bytes;  /* moved, about; for the time it may take */
+    const char *key;        /* NULL: the bucket itself */
+    const char *query;      /* as sigv4_request's */
+    struct fed_view body;   /* borrowed */
+    const char *hash;       /* of the body in hexadecimal; NULL: found out */
+    const char *sha256;     /* of the whole blob, to be kept with it; NULL or "": none */
+    char range[64];         /* "bytes=0-9"; "": all */
+    const uint64_t *due_ms; /* as fed_http_exchange's; NULL: s3_time_for() the body */
     int (*on_data)(void *arg,
                    const struct fed_http_answer *answer,
                    struct fed_view data,
                    struct fed_err *err);
     void *arg;
 };
+
+/* How long an exchange of so many bytes may take. */
+uint64_t s3_time_for(uint64_t size_bytes);
 
 /* Once. Returns 0 for status 2xx, with *ret_answer to be deinited, or an outcome. Fails with
  * FED_E_UNAVAILABLE (worth another try soon), FED_E_TIMEOUT (it has been waited for already),
