@@ -5,7 +5,10 @@
  * Order of insertion: each document has a number, `seq`, unique by an index. A writer takes the one
  * after the greatest it knows; where another writer was first, the index refuses it, and it reads
  * again which is the greatest. So no number is given twice, nothing is lost by a crash but numbers,
- * and what is inserted after another's insert has returned comes after it.
+ * and what one handle inserts after its former insert has returned comes after that. What another
+ * handle inserts then does so too, unless the first one has left a number out, which the other may
+ * take: an insert that fails leaves its number out, and one that is refused while others are on
+ * their way. (A reducer has one handle, and a second reducer begins with the greatest number.)
  *
  * Unknown outcomes: a write that failed for want of an answer may have been applied. Each write
  * carries a token of its own; one that meets its own token on its second try has worked. A call
@@ -194,6 +197,9 @@ int mongo_step_insert(struct mongo_call *call, struct fed_err *err)
         }
         rc = look_token(call, write, err);
         rc = rc == STORE_NOT_FOUND ? look_unique(call, write, err) : rc;
+        if (rc >= 0 && rc != STORE_NOT_FOUND) {
+            mongo_seq_return(call, seq);
+        }
         if (rc != STORE_NOT_FOUND) {
             return rc;
         }
@@ -299,6 +305,8 @@ static int step_put(struct mongo_call *call, struct fed_err *err)
         if (try_put(call, seq, &is_new, &error)) {
             if (is_new) {
                 mongo_prune(call, seq);
+            } else {
+                mongo_seq_return(call, seq);
             }
             return 0;
         }
@@ -306,6 +314,9 @@ static int step_put(struct mongo_call *call, struct fed_err *err)
             return mongo_fail(call, &error, err);
         }
         rc = look_unique(call, call->arg, err);
+        if (rc == STORE_EXISTS) {
+            mongo_seq_return(call, seq);
+        }
         if (rc != STORE_NOT_FOUND) {
             return rc;
         }

@@ -135,6 +135,8 @@ bool mongo_is_duplicate(const bson_error_t *error);
 
 /* The next number in the order of insertion: see store_mongo.c. */
 int mongo_seq_next(struct mongo_call *call, int64_t *ret_seq, struct fed_err *err);
+/* It was not used: the next one takes it, unless one beyond it is given out already. */
+void mongo_seq_return(struct mongo_call *call, int64_t seq);
 /* It was taken: read again which is the newest. */
 int mongo_seq_refresh(struct mongo_call *call, struct fed_err *err);
 /* A capped collection: a document was added as number `seq`. */

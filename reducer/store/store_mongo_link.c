@@ -353,6 +353,17 @@ int mongo_seq_next(struct mongo_call *call, int64_t *ret_seq, struct fed_err *er
                        store_collections[call->in].name);
 }
 
+void mongo_seq_return(struct mongo_call *call, int64_t seq)
+{
+    struct store_mongo *self = call->self;
+
+    (void)pthread_mutex_lock(&self->lock);
+    if (self->newest[call->in] == seq) {
+        self->newest[call->in] = seq - 1;
+    }
+    (void)pthread_mutex_unlock(&self->lock);
+}
+
 void mongo_prune(struct mongo_call *call, int64_t seq)
 {
     struct store_mongo *self = call->self;

@@ -141,6 +141,40 @@ static void test_two_writers_share_one_order(void **state)
     (void)store_close(writers[1]);
 }
 
+/* What adds no document uses no number up: the other's next one would come before ours. */
+static void test_no_number_is_left_out(void **state)
+{
+    static const char *const keys[] = {"a", "b", "c", "d"};
+    const struct store_query all = {.is_ascending = true};
+    struct store *writers[2];
+    json_t *document = json_pack("{s:s}", "client_id", "a");
+    json_t *found = NULL;
+    char name[64];
+
+    (void)state;
+    name_database(name);
+    writers[0] = open_named(name, PATIENT);
+    writers[1] = open_named(name, PATIENT);
+    assert_int_equal(store_put(writers[0], STORE_CLIENTS, document, NULL), 0);
+    assert_int_equal(insert(writers[1], "b", NULL), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(store_put(writers[0], STORE_CLIENTS, document, NULL), 0);
+        assert_int_equal(insert(writers[0], "a", NULL), STORE_EXISTS);
+    }
+    assert_int_equal(insert(writers[0], "c", NULL), 0);
+    assert_int_equal(insert(writers[1], "d", NULL), 0);
+    assert_int_equal(store_find(writers[1], STORE_CLIENTS, &all, &found, NULL, NULL), 0);
+    assert_int_equal(json_array_size(found), 4);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_string_equal(
+            json_string_value(json_object_get(json_array_get(found, i), "client_id")), keys[i]);
+    }
+    json_decref(found);
+    json_decref(document);
+    (void)store_close(writers[0]);
+    (void)store_close(writers[1]);
+}
+
 static void test_the_order_goes_on_after_a_restart(void **state)
 {
     const struct store_query newest = {.limit = 1};
@@ -624,6 +658,7 @@ int main(void)
 {
     const struct CMUnitTest everywhere[] = {
         cmocka_unit_test(test_two_writers_share_one_order),
+        cmocka_unit_test(test_no_number_is_left_out),
         cmocka_unit_test(test_the_order_goes_on_after_a_restart),
         cmocka_unit_test(test_what_the_server_looks_for),
         cmocka_unit_test(test_callers_do_not_ask_one_by_one),
