@@ -104,15 +104,29 @@ static int tell_write(struct store *store, int rc, enum store_collection in, jso
     return rc;
 }
 
+/* Insert, put and restore: what writes a document whatever its version. */
+typedef int (*write_fn)(struct store *store,
+                        enum store_collection in,
+                        json_t *document,
+                        struct fed_err *err);
+
+static int write_by(write_fn write,
+                    struct store *store,
+                    enum store_collection in,
+                    json_t *document,
+                    struct fed_err *err)
+{
+    const int rc = check_document(in, document, err);
+
+    return rc < 0 ? rc : tell_write(store, write(store, in, document, err), in, document);
+}
+
 int store_insert(struct store *store,
                  enum store_collection in,
                  json_t *document,
                  struct fed_err *err)
 {
-    const int rc = check_document(in, document, err);
-
-    return rc < 0 ? rc
-                  : tell_write(store, store->ops->insert(store, in, document, err), in, document);
+    return write_by(store->ops->insert, store, in, document, err);
 }
 
 /* Is this the document's failure, and no other's? */
@@ -160,24 +174,32 @@ int store_insert_many(struct store *store,
     return rc;
 }
 
+typedef int (*replace_fn)(struct store *store,
+                          enum store_collection in,
+                          uint64_t version,
+                          json_t *document,
+                          struct fed_err *err);
+
+static int replace_by(replace_fn replace,
+                      struct store *store,
+                      enum store_collection in,
+                      uint64_t version,
+                      json_t *document,
+                      struct fed_err *err)
+{
+    const int rc = check_document(in, document, err);
+
+    return rc < 0 ? rc
+                  : tell_write(store, replace(store, in, version, document, err), in, document);
+}
+
 int store_replace(struct store *store,
                   enum store_collection in,
                   uint64_t version,
                   json_t *document,
                   struct fed_err *err)
 {
-    const int rc = check_document(in, document, err);
-
-    return rc < 0 ? rc
-                  : tell_write(store, store->ops->replace(store, in, version, document, err), in,
-                               document);
-}
-
-int store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
-{
-    const int rc = check_document(in, document, err);
-
-    return rc < 0 ? rc : tell_write(store, store->ops->put(store, in, document, err), in, document);
+    return replace_by(store->ops->replace, store, in, version, document, err);
 }
 
 int store_replace_soon(struct store *store,
@@ -186,13 +208,14 @@ int store_replace_soon(struct store *store,
                        json_t *document,
                        struct fed_err *err)
 {
-    const int rc = check_document(in, document, err);
+    return replace_by(store->ops->replace_soon == NULL ? store->ops->replace
+                                                       : store->ops->replace_soon,
+                      store, in, version, document, err);
+}
 
-    if (rc < 0 || store->ops->replace_soon == NULL) {
-        return rc < 0 ? rc : store_replace(store, in, version, document, err);
-    }
-    return tell_write(store, store->ops->replace_soon(store, in, version, document, err), in,
-                      document);
+int store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
+{
+    return write_by(store->ops->put, store, in, document, err);
 }
 
 int store_put_soon(struct store *store,
@@ -200,12 +223,8 @@ int store_put_soon(struct store *store,
                    json_t *document,
                    struct fed_err *err)
 {
-    const int rc = check_document(in, document, err);
-
-    if (rc < 0 || store->ops->put_soon == NULL) {
-        return rc < 0 ? rc : store_put(store, in, document, err);
-    }
-    return tell_write(store, store->ops->put_soon(store, in, document, err), in, document);
+    return write_by(store->ops->put_soon == NULL ? store->ops->put : store->ops->put_soon, store,
+                    in, document, err);
 }
 
 int store_restore(struct store *store,
@@ -224,8 +243,7 @@ int store_restore(struct store *store,
                                stamps[i]);
         }
     }
-    return rc < 0 ? rc
-                  : tell_write(store, store->ops->restore(store, in, document, err), in, document);
+    return rc < 0 ? rc : write_by(store->ops->restore, store, in, document, err);
 }
 
 int store_get(struct store *store,
