@@ -26,18 +26,33 @@ struct refusal {
     char region[S3_REGION_SIZE];
 };
 
+/* The first of each that is not empty, cut to its room. */
+static int take_element(void *arg, const char *path, const char *text, struct fed_err *err)
+{
+    struct refusal *refusal = arg;
+    const struct {
+        const char *path;
+        char *text;
+        size_t size;
+    } wanted[] = {{"Error/Code", refusal->code, sizeof(refusal->code)},
+                  {"Error/Message", refusal->message, sizeof(refusal->message)},
+                  {"Error/Region", refusal->region, sizeof(refusal->region)}};
+
+    (void)err;
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        if (strcmp(path, wanted[i].path) == 0 && wanted[i].text[0] == '\0') {
+            fed_text_copy(wanted[i].text, wanted[i].size, fed_view_str(text));
+        }
+    }
+    return 0;
+}
+
 static void read_refusal(const struct fed_http_answer *answer, struct refusal *ret_refusal)
 {
-    const struct fed_view xml = fed_buf_view(&answer->text);
-    char text[sizeof(ret_refusal->message)];
-
     *ret_refusal = (struct refusal){.status = answer->status};
-    s3_xml_find(xml, "Error/Code", text, sizeof(ret_refusal->code));
-    fed_text_copy(ret_refusal->code, sizeof(ret_refusal->code), fed_view_str(text));
-    s3_xml_find(xml, "Error/Message", text, sizeof(text));
-    fed_text_copy(ret_refusal->message, sizeof(ret_refusal->message), fed_view_str(text));
-    s3_xml_find(xml, "Error/Region", text, sizeof(ret_refusal->region));
-    fed_text_copy(ret_refusal->region, sizeof(ret_refusal->region), fed_view_str(text));
+    if (s3_xml_read(fed_buf_view(&answer->text), take_element, ret_refusal, NULL) < 0) {
+        *ret_refusal = (struct refusal){.status = answer->status};
+    }
 }
 
 static bool is_code(const struct refusal *refusal, const char *code)

@@ -425,6 +425,21 @@ static void test_throttling_is_waited_for(void **state)
     check_message(f, "SlowDown: Please reduce");
 }
 
+static void test_a_long_refusal_is_cut(void **state)
+{
+    struct fixture *f = *state;
+
+    say(f,
+        HEAD("400 Bad Request", NOW) BODY
+        "<Error><Code>InvalidArgument</Code><Message>This refusal goes on, and on, and on, and on, "
+        "and on, and on, and on, and on, and on, and on, and on, and on, and on, and on, and on, "
+        "and on, and on, and on, and on: to its end.</Message></Error>",
+        -1);
+    check_rc(f, put_text(f, "a", "text"), -FED_E_IO);
+    check_message(f, "400 InvalidArgument: This refusal goes on, and on");
+    assert_null(strstr(f->err.msg, "to its end"));
+}
+
 /* Whatever comes: a failure, soon, and no more memory than is set aside for it. */
 static void test_hostile_answers(void **state)
 {
@@ -649,6 +664,7 @@ static int run_faults(void)
         TEST(test_a_lost_answer_to_the_last_request),
         TEST(test_wrong_bytes_are_noticed),
         TEST(test_throttling_is_waited_for),
+        TEST(test_a_long_refusal_is_cut),
         TEST(test_hostile_answers),
         TEST(test_hostile_lists),
         TEST(test_wrong_keys),
