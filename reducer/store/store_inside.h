@@ -23,7 +23,8 @@ bool store_text_is_number(const char *text);
 
 bool store_query_matches(const struct store_query *query, const json_t *document);
 
-/* Sort (documents in order of insertion), skip and limit. Takes the array, returns another. */
+/* Sort (documents in order of insertion), skip and limit. Takes the array, returns another; NULL:
+ * out of memory. */
 json_t *store_query_arrange(const struct store_query *query, json_t *documents);
 
 /* The document's key, or NULL when it has none. */

@@ -445,7 +445,9 @@ static int collect_locked(struct store_sqlite *self,
         if (rc == 0 && store_query_matches(query, document)) {
             const size_t place = window->n_matches++;
             if (place >= window->skip && place - window->skip < window->limit) {
-                (void)json_array_append(documents, document);
+                rc = json_array_append(documents, document) == 0
+                         ? 0
+                         : fed_err_set(err, FED_E_NOMEM, "query");
             }
         }
         json_decref(document);
@@ -493,7 +495,8 @@ static int sqlite_find(struct store *store,
     (void)sqlite3_bind_int64(statement, 2,
                              is_plain && query->limit > 0 ? (sqlite3_int64)query->limit : -1);
     (void)sqlite3_bind_int64(statement, 3, is_plain ? (sqlite3_int64)query->skip : 0);
-    rc = collect_locked(self, statement, query, &window, documents, err);
+    rc = documents == NULL ? fed_err_set(err, FED_E_NOMEM, "query")
+                           : collect_locked(self, statement, query, &window, documents, err);
     if (rc == 0 && is_plain) {
         rc = count_locked(self, in, &window.n_matches);
     }

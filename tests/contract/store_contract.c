@@ -628,6 +628,11 @@ static void test_paging(void **state)
     assert_string_equal(find(f, STORE_CLIENTS, &query), "a /2");
 }
 
+static void test_nothing_is_dropped_for_want_of_memory(void **state)
+{
+    store_contract_starve(((const struct fixture *)*state)->store);
+}
+
 /* A document that is written over keeps its place in the order of insertion. */
 static void test_writing_over_keeps_the_place(void **state)
 {
@@ -782,6 +787,7 @@ int store_contract_run(const char *name, store_url_fn url)
         TEST(test_all_filters_count),
         TEST(test_sorting),
         TEST(test_paging),
+        TEST(test_nothing_is_dropped_for_want_of_memory),
         TEST(test_writing_over_keeps_the_place),
         TEST(test_capped_collections_lose_their_oldest),
         TEST(test_many_threads),
