@@ -67,6 +67,7 @@ struct mongo_call {
     const char *what; /* "insert"; for messages */
     int (*step)(struct mongo_call *call, struct fed_err *err);
     void *arg;
+    bool is_of_server; /* it asks the server itself: the collection's indexes need not be there */
     mongoc_collection_t *collection; /* set for the step */
     bool is_repeated;
     bool is_link_lost; /* it failed for want of a connection; set by mongo_fail() */

@@ -260,7 +260,7 @@ static int run_once(struct mongo_call *call, mongoc_client_pool_t *pool, struct 
         return fed_err_set(err, FED_E_UNAVAILABLE, "MongoDB at %s: all connections are in use",
                            self->name);
     }
-    rc = set_up(call, client, err);
+    rc = call->is_of_server ? 0 : set_up(call, client, err);
     if (rc == 0) {
         call->collection =
             mongoc_client_get_collection(client, self->database, store_collections[call->in].name);

@@ -527,6 +527,23 @@ static void test_many_inserts_called_again(void **state)
     mongo_proxy_stop(proxy);
 }
 
+/* Who may only look is told of the server too: no index is made for that. */
+static void test_asking_about_a_server_writes_nothing(void **state)
+{
+    struct mongo_proxy *proxy = mongo_proxy_start(server.port);
+    struct store *store = open_proxied(proxy);
+    struct store_about about;
+
+    (void)state;
+    mongo_proxy_lose(proxy, "createIndexes", 2);
+    assert_int_equal(store_about(store, &about, NULL), 0);
+    assert_true(about.version[0] != '\0');
+    assert_true(about.clock_utc_ms > 1700000000000U);
+    assert_int_equal(mongo_proxy_n_lost(proxy), 0);
+    (void)store_close(store);
+    mongo_proxy_stop(proxy);
+}
+
 /* -- answers that say that no majority has it ---------------------------------------------------
  */
 
@@ -669,6 +686,7 @@ int main(void)
         cmocka_unit_test(test_a_lost_answer_is_no_failure),
         cmocka_unit_test(test_a_write_called_again_ends_as_the_first),
         cmocka_unit_test(test_many_inserts_called_again),
+        cmocka_unit_test(test_asking_about_a_server_writes_nothing),
         cmocka_unit_test(test_a_majority_is_waited_for),
         cmocka_unit_test(test_a_majority_of_many_is_waited_for),
         cmocka_unit_test(test_a_killed_server_is_waited_for),
