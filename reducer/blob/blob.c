@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/base/file.h"
+#include "common/base/text.h"
 #include "reducer/blob/blob_inside.h"
 
 #define COPY_SIZE ((size_t)256 * 1024)
@@ -22,6 +23,7 @@ int blob_open_with(const char *url,
                    struct fed_err *err)
 {
     static const struct blob_options none = {0};
+    char blanked[256];
 
     if (strncmp(url, "dir:", 4) == 0 && url[4] != '\0') {
         return blob_dir_open(url + 4, ret_store, err);
@@ -32,9 +34,10 @@ int blob_open_with(const char *url,
     if (strncmp(url, "s3://", 5) == 0) {
         return blob_s3_open(url, options == NULL ? &none : options, ret_store, err);
     }
+    fed_text_blank_url(url, blanked, sizeof(blanked));
     return fed_err_set(err, FED_E_INVALID,
                        "blob store '%s' is of no known kind: use dir:DIR or s3://BUCKET/PREFIX",
-                       url);
+                       blanked);
 }
 
 struct blob_store *blob_close(struct blob_store *store)

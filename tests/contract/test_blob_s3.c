@@ -559,22 +559,33 @@ static void test_the_host_names_the_bucket(void **state)
 
 static void test_bad_settings(void **state)
 {
-    static const char *const urls[] = {"s3://",        "s3://ab",     "s3://UPPER",
-                                       "s3://-abc",    "s3://a b c",  "s3://abc//x",
-                                       "s3://abc/a b", "s3://abc/?x", "s3://abc/%2f"};
-    static const char *const endpoints[] = {"minio:9000", "ftp://minio", "http://", "http://a/b",
-                                            "https://user@host"};
+    static const char *const urls[] = {"s3://",
+                                       "s3://ab",
+                                       "s3://UPPER",
+                                       "s3://-abc",
+                                       "s3://a b c",
+                                       "s3://abc//x",
+                                       "s3://abc/a b",
+                                       "s3://abc/?x",
+                                       "s3://abc/%2f",
+                                       "s3://me:sesame@abc",
+                                       "s3://abc/me:sesame@x"};
+    static const char *const endpoints[] = {"minio:9000",        "ftp://minio",
+                                            "http://",           "http://a/b",
+                                            "https://user@host", "https://me:sesame@host"};
     struct fixture *f = *state;
     struct blob_options options = options_of(f->endpoint);
     struct blob_store *store = NULL;
 
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
         check_rc(f, blob_open_with(urls[i], &options, &store, &f->err), -FED_E_INVALID);
+        assert_null(strstr(f->err.msg, "sesame"));
     }
     for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
         options.endpoint = endpoints[i];
         check_rc(f, blob_open_with("s3://abc", &options, &store, &f->err), -FED_E_INVALID);
         check_message(f, "blob_endpoint");
+        assert_null(strstr(f->err.msg, "sesame"));
     }
     options = options_of(f->endpoint);
     options.path_style = "maybe";
