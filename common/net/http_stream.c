@@ -1,5 +1,6 @@
 #include "common/net/http_stream.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 
 #include <curl/curl.h>
 
+#include "common/base/blocking.h"
 #include "common/base/clock.h"
 
 #define IDLE_MAX       8U             /* connections kept while nobody needs them */
@@ -329,6 +331,7 @@ int fed_http_exchange(struct fed_http_pool *pool,
     CURLcode code = CURLE_OUT_OF_MEMORY;
     int rc = 0;
 
+    assert(fed_blocking_is_allowed());
     if (run.curl != NULL && headers != NULL) {
         set_up(pool, &run);
         (void)curl_easy_setopt(run.curl, CURLOPT_HTTPHEADER, headers);

@@ -1,11 +1,13 @@
 #include "reducer/blob/blob.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/blocking.h"
 #include "common/base/file.h"
 #include "common/base/text.h"
 #include "reducer/blob/blob_inside.h"
@@ -57,6 +59,7 @@ bool blob_key_is_valid(const char *key)
 
 static int check_key(const char *key, struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     return blob_key_is_valid(key) ? 0
                                   : fed_err_set(err, FED_E_INVALID, "bad blob key '%.80s'", key);
 }
@@ -237,6 +240,7 @@ int blob_list(struct blob_store *store,
 
 int blob_about(struct blob_store *store, struct blob_about *ret_about, struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     *ret_about = (struct blob_about){0};
     return store->ops->about == NULL ? 0 : store->ops->about(store, ret_about, err);
 }

@@ -285,6 +285,7 @@ int store_remove(struct store *store,
 
 int store_about(struct store *store, struct store_about *ret_about, struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     *ret_about = (struct store_about){0};
     return store->ops->about == NULL ? 0 : store->ops->about(store, ret_about, err);
 }
