@@ -31,6 +31,12 @@ const struct store_collection_info store_collections[STORE_COLLECTION_MAX] = {
     [STORE_TELEMETRY] = {"telemetry", "telemetry_id", STORE_CAP, {NULL}},
 };
 
+const char *const store_stamps[STORE_STAMP_MAX] = {
+    [STORE_STAMP_COMMITTED_AT] = "committed_at",
+    [STORE_STAMP_UPDATED_AT] = "updated_at",
+    [STORE_STAMP_VERSION] = "version",
+};
+
 const char *store_collection_name(enum store_collection in)
 {
     return store_collections[in].name;
@@ -129,8 +135,7 @@ int store_insert(struct store *store,
     return write_by(store->ops->insert, store, in, document, err);
 }
 
-/* Is this the document's failure, and no other's? */
-static bool is_of_document(int rc)
+bool store_is_of_document(int rc)
 {
     return rc == -FED_E_INVALID || rc == -FED_E_LIMIT;
 }
@@ -145,7 +150,7 @@ static int insert_each(struct store *store,
     for (size_t i = 0; i < n; i++) {
         const int rc =
             outcomes[i] < 0 ? outcomes[i] : store->ops->insert(store, in, documents[i], err);
-        if (rc < 0 && !is_of_document(rc)) {
+        if (rc < 0 && !store_is_of_document(rc)) {
             return rc;
         }
         outcomes[i] = rc;
@@ -232,15 +237,15 @@ int store_restore(struct store *store,
                   json_t *document,
                   struct fed_err *err)
 {
-    static const char *const stamps[] = {"committed_at", "updated_at", "version"};
     const int rc = check_document(in, document, err);
 
-    for (size_t i = 0; rc == 0 && i < sizeof(stamps) / sizeof(stamps[0]); i++) {
-        const json_t *stamp = json_object_get(document, stamps[i]);
-        if (!json_is_integer(stamp) || json_integer_value(stamp) < (i == 2 ? 1 : 0)) {
+    for (size_t i = 0; rc == 0 && i < STORE_STAMP_MAX; i++) {
+        const json_t *stamp = json_object_get(document, store_stamps[i]);
+        if (!json_is_integer(stamp) ||
+            json_integer_value(stamp) < (i == STORE_STAMP_VERSION ? 1 : 0)) {
             return fed_err_set(err, FED_E_INVALID, "document %s of %s has no %s",
                                store_document_key(in, document), store_collections[in].name,
-                               stamps[i]);
+                               store_stamps[i]);
         }
     }
     return rc < 0 ? rc : write_by(store->ops->restore, store, in, document, err);

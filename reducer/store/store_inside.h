@@ -12,6 +12,18 @@ struct store_collection_info {
 };
 extern const struct store_collection_info store_collections[STORE_COLLECTION_MAX];
 
+/* What the store itself keeps in every document. */
+enum store_stamp {
+    STORE_STAMP_COMMITTED_AT,
+    STORE_STAMP_UPDATED_AT,
+    STORE_STAMP_VERSION,
+    STORE_STAMP_MAX,
+};
+extern const char *const store_stamps[STORE_STAMP_MAX];
+
+/* Of many inserts: is this failure the document's, and no other's? */
+bool store_is_of_document(int rc);
+
 /* The value at a dotted path, borrowed, or NULL. */
 const json_t *store_path_get(const json_t *document, const char *path);
 

@@ -99,7 +99,7 @@ static int settle(struct mongo_call *call, struct one *one, struct fed_err *err)
         call->is_link_lost = single.is_link_lost;
     }
     *one->outcome = rc;
-    return rc < 0 && rc != -FED_E_LIMIT ? rc : 0;
+    return rc < 0 && !store_is_of_document(rc) ? rc : 0;
 }
 
 static int step_insert_many(struct mongo_call *call, struct fed_err *err)
@@ -151,7 +151,7 @@ int mongo_insert_many(struct store *store,
         struct one *one = &many.ones[many.n];
         if (outcomes[i] == 0) {
             outcomes[i] = init_one(&call, one, documents[i], err);
-            rc = outcomes[i] == -FED_E_LIMIT ? 0 : outcomes[i];
+            rc = store_is_of_document(outcomes[i]) ? 0 : outcomes[i];
             one->outcome = &outcomes[i];
             many.n += outcomes[i] == 0 ? 1 : 0;
         }

@@ -274,7 +274,7 @@ static int sqlite_insert_many(struct store *store,
     for (size_t i = 0; i < n && rc == 0; i++) {
         if (outcomes[i] == 0) {
             outcomes[i] = write_locked(self, in, &none, documents[i], err);
-            rc = outcomes[i] >= 0 || outcomes[i] == -FED_E_LIMIT ? 0 : outcomes[i];
+            rc = outcomes[i] >= 0 || store_is_of_document(outcomes[i]) ? 0 : outcomes[i];
         }
     }
     if (rc == 0) {
