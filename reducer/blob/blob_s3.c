@@ -298,7 +298,7 @@ static int format_query(const struct listing *listing,
     fed_buf_clear(buf);
     if (listing->token[0] != '\0') {
         rc = fed_buf_addf(buf, err, "continuation-token=");
-        rc = rc < 0 ? rc : sigv4_encode(listing->token, '\0', buf, err);
+        rc = rc < 0 ? rc : sigv4_encode(listing->token, buf, err);
         rc = rc < 0 ? rc : fed_buf_addf(buf, err, "&");
     }
     rc = rc < 0 ? rc
@@ -306,11 +306,11 @@ static int format_query(const struct listing *listing,
                                "delimiter=%%2F&list-type=2&max-keys=%zu"
                                "&prefix=",
                                n);
-    rc = rc < 0 ? rc : sigv4_encode(listing->self->prefix, '\0', buf, err);
+    rc = rc < 0 ? rc : sigv4_encode(listing->self->prefix, buf, err);
     if (rc == 0 && listing->token[0] == '\0' && after[0] != '\0') {
         rc = fed_buf_addf(buf, err, "&start-after=");
-        rc = rc < 0 ? rc : sigv4_encode(listing->self->prefix, '\0', buf, err);
-        rc = rc < 0 ? rc : sigv4_encode(after, '\0', buf, err);
+        rc = rc < 0 ? rc : sigv4_encode(listing->self->prefix, buf, err);
+        rc = rc < 0 ? rc : sigv4_encode(after, buf, err);
     }
     return rc < 0 ? rc : fed_buf_add(buf, "", 1, err);
 }
