@@ -1,5 +1,6 @@
 #include "common/base/file.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "common/base/blocking.h"
 #include "common/base/cleanup.h"
 #include "common/base/unconst.h"
 
@@ -161,6 +163,7 @@ int fed_file_sync(const char *path, struct fed_err *err)
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     int rc = 0;
 
+    assert(fed_blocking_is_allowed());
     if (fd < 0 || fdatasync(fd) != 0) {
         rc = fed_file_error(err, "sync", path);
     }
@@ -175,6 +178,7 @@ int fed_file_sync_folder(const char *path, struct fed_err *err)
     char folder[FED_PATH_SIZE];
     char *slash;
 
+    assert(fed_blocking_is_allowed());
     (void)snprintf(folder, sizeof(folder), "%s", path);
     slash = strrchr(folder, '/');
     if (slash == NULL) {

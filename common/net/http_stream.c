@@ -1,5 +1,6 @@
 #include "common/net/http_stream.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,9 @@
 #include <unistd.h>
 
 #include <curl/curl.h>
+
+#include "common/base/blocking.h"
+#include "common/base/clock.h"
 
 #define IDLE_MAX       8U             /* connections kept while nobody needs them */
 #define RECEIVE_SIZE   (256L * 1024L) /* bytes that libcurl hands on at a time */
@@ -29,7 +33,7 @@ struct run {
     struct fed_http_answer answer;
     CURL *curl;
     size_t n_sent;
-    int rc; /* of on_data(), or FED_E_LIMIT */
+    int rc; /* of on_data(), or FED_E_LIMIT, FED_E_TIMEOUT */
     struct fed_err err;
     char message[CURL_ERROR_SIZE];
 };
@@ -211,6 +215,23 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
     return n;
 }
 
+/* About once a second, also while no body comes. */
+static int
+on_progress(void *arg, curl_off_t n_down, curl_off_t down, curl_off_t n_up, curl_off_t up)
+{
+    struct run *run = arg;
+
+    (void)n_down;
+    (void)down;
+    (void)n_up;
+    (void)up;
+    if (fed_clock_mono_ms() < *run->exchange->due_ms) {
+        return 0;
+    }
+    run->rc = fed_err_set(&run->err, FED_E_TIMEOUT, "the answer comes too slowly");
+    return 1;
+}
+
 /* -- an exchange --------------------------------------------------------------------------------
  */
 
@@ -253,6 +274,11 @@ static void set_up(const struct fed_http_pool *pool, struct run *run)
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, run);
     (void)curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
     (void)curl_easy_setopt(curl, CURLOPT_HEADERDATA, run);
+    if (run->exchange->due_ms != NULL) {
+        (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+        (void)curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        (void)curl_easy_setopt(curl, CURLOPT_XFERINFODATA, run);
+    }
     if (pool->ca_file != NULL) {
         (void)curl_easy_setopt(curl, CURLOPT_CAINFO, pool->ca_file);
     }
@@ -305,6 +331,7 @@ int fed_http_exchange(struct fed_http_pool *pool,
     CURLcode code = CURLE_OUT_OF_MEMORY;
     int rc = 0;
 
+    assert(fed_blocking_is_allowed());
     if (run.curl != NULL && headers != NULL) {
         set_up(pool, &run);
         (void)curl_easy_setopt(run.curl, CURLOPT_HTTPHEADER, headers);

@@ -47,7 +47,10 @@ struct fed_http_exchange {
     const char *headers[FED_HTTP_HEADERS_MAX]; /* "Name: value" */
     size_t n_headers;
     struct fed_view body; /* of PUT and POST; borrowed */
-    uint64_t timeout_ms;  /* of the whole exchange */
+    uint64_t timeout_ms;  /* of the whole exchange; 0: see due_ms */
+    /* The exchange ends at this monotonic time, or at most a second later; NULL: timeout_ms alone
+     * counts. Borrowed: on_data() may move it, for who reads only then how much there is. */
+    const uint64_t *due_ms;
     size_t text_max; /* bytes of `text`: more is FED_E_LIMIT where the status is 2xx, else cut */
     const char *wanted[FED_HTTP_WANTED_MAX]; /* "etag"; NULL: no more */
     /* The body of an answer whose status is 2xx, as it comes; may be NULL. A failure ends the
@@ -60,7 +63,7 @@ struct fed_http_exchange {
 };
 
 /* Returns 0 for any whole answer, whatever its status; the caller deinits it. Fails with
- * FED_E_UNAVAILABLE (no connection, or it broke), FED_E_TIMEOUT (stalled, or over timeout_ms),
+ * FED_E_UNAVAILABLE (no connection, or it broke), FED_E_TIMEOUT (stalled, or over its time),
  * FED_E_LIMIT, FED_E_INVALID (bad URL), FED_E_DENIED (the peer's certificate), FED_E_NOMEM, or as
  * on_data(). */
 FED_NODISCARD int fed_http_exchange(struct fed_http_pool *pool,

@@ -1,12 +1,15 @@
 #include "reducer/blob/blob.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/blocking.h"
 #include "common/base/file.h"
+#include "common/base/text.h"
 #include "reducer/blob/blob_inside.h"
 
 #define COPY_SIZE ((size_t)256 * 1024)
@@ -22,6 +25,7 @@ int blob_open_with(const char *url,
                    struct fed_err *err)
 {
     static const struct blob_options none = {0};
+    char blanked[256];
 
     if (strncmp(url, "dir:", 4) == 0 && url[4] != '\0') {
         return blob_dir_open(url + 4, ret_store, err);
@@ -32,9 +36,10 @@ int blob_open_with(const char *url,
     if (strncmp(url, "s3://", 5) == 0) {
         return blob_s3_open(url, options == NULL ? &none : options, ret_store, err);
     }
+    fed_text_blank_url(url, blanked, sizeof(blanked));
     return fed_err_set(err, FED_E_INVALID,
                        "blob store '%s' is of no known kind: use dir:DIR or s3://BUCKET/PREFIX",
-                       url);
+                       blanked);
 }
 
 struct blob_store *blob_close(struct blob_store *store)
@@ -54,6 +59,7 @@ bool blob_key_is_valid(const char *key)
 
 static int check_key(const char *key, struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     return blob_key_is_valid(key) ? 0
                                   : fed_err_set(err, FED_E_INVALID, "bad blob key '%.80s'", key);
 }
@@ -234,6 +240,7 @@ int blob_list(struct blob_store *store,
 
 int blob_about(struct blob_store *store, struct blob_about *ret_about, struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     *ret_about = (struct blob_about){0};
     return store->ops->about == NULL ? 0 : store->ops->about(store, ret_about, err);
 }

@@ -60,7 +60,7 @@ struct download {
     const char *key;
     uint64_t offset; /* of what is still to come */
     uint64_t size;   /* of the blob; UINT64_MAX: not known yet */
-    uint64_t due_ms; /* 0: not known yet */
+    uint64_t due_ms; /* of all tries together */
     uint8_t *data;   /* into memory, `room` bytes of it; or NULL: */
     size_t room;
     int fd; /* into a file */
@@ -111,13 +111,12 @@ read_head(struct download *download, const struct fed_http_answer *answer, struc
         (download->size != size || strcmp(download->etag, answer->values[S3_ETAG]) != 0)) {
         return wrong_answer(download, "goes on with another blob", err);
     }
+    if (download->size == UINT64_MAX && download->data == NULL) {
+        download->due_ms = fed_clock_mono_ms() + s3_time_for(size);
+    }
     download->size = size;
     memcpy(download->sha256, answer->values[S3_SHA256], sizeof(download->sha256));
     memcpy(download->etag, answer->values[S3_ETAG], sizeof(download->etag));
-    if (download->due_ms == 0) {
-        download->due_ms =
-            fed_clock_mono_ms() + S3_GRACE_MS + size / 1024U * 1000U / S3_SLOWEST_KB_S;
-    }
     return 0;
 }
 
@@ -142,9 +141,6 @@ on_data(void *arg, const struct fed_http_answer *answer, struct fed_view data, s
         (download->data != NULL && data.size > download->room)) {
         return wrong_answer(download, "is longer than was asked for", err);
     }
-    if (fed_clock_mono_ms() > download->due_ms) {
-        return fed_err_set(err, FED_E_LIMIT, "%s comes too slowly", download->key);
-    }
     if (download->data != NULL) {
         memcpy(download->data, data.data, data.size);
         download->data += data.size;
@@ -157,22 +153,26 @@ on_data(void *arg, const struct fed_http_answer *answer, struct fed_view data, s
     return rc;
 }
 
-/* Until `offset` has reached the end, or the room is used up. 0 or an outcome of s3_try(). */
+/* Until `offset` has reached the end, or the room is used up; a try that brings bytes begins the
+ * time of repetition anew. 0 or an outcome of s3_try(). */
 static int run(struct download *download, struct fed_err *err)
 {
     struct s3_patience patience = {0};
     int rc;
 
+    /* until the head says how much there is */
+    download->due_ms =
+        fed_clock_mono_ms() + s3_time_for(download->data == NULL ? 0 : download->room);
     do {
         struct attempt attempt = {.download = download};
         struct s3_request request = {.method = "GET",
                                      .key = download->key,
-                                     .size_bytes = UINT32_MAX * (uint64_t)1024,
+                                     .due_ms = &download->due_ms,
                                      .on_data = on_data,
                                      .arg = &attempt};
         struct fed_http_answer answer = {0};
+        const uint64_t before = download->offset;
         if (download->data != NULL) {
-            request.size_bytes = download->room;
             (void)snprintf(request.range, sizeof(request.range), "bytes=%" PRIu64 "-%" PRIu64,
                            download->offset, download->offset + download->room - 1);
         } else if (download->offset > 0) {
@@ -187,6 +187,9 @@ static int run(struct download *download, struct fed_err *err)
             rc = fed_err_set(err, FED_E_UNAVAILABLE, "object store: %s was cut off", download->key);
         }
         fed_http_answer_deinit(&answer);
+        if (download->offset > before) { /* it has worked since */
+            patience = (struct s3_patience){0};
+        }
     } while (s3_wait(download->self, &patience, rc));
     return rc;
 }
@@ -295,7 +298,7 @@ static int format_query(const struct listing *listing,
     fed_buf_clear(buf);
     if (listing->token[0] != '\0') {
         rc = fed_buf_addf(buf, err, "continuation-token=");
-        rc = rc < 0 ? rc : sigv4_encode(listing->token, '\0', buf, err);
+        rc = rc < 0 ? rc : sigv4_encode(listing->token, buf, err);
         rc = rc < 0 ? rc : fed_buf_addf(buf, err, "&");
     }
     rc = rc < 0 ? rc
@@ -303,11 +306,11 @@ static int format_query(const struct listing *listing,
                                "delimiter=%%2F&list-type=2&max-keys=%zu"
                                "&prefix=",
                                n);
-    rc = rc < 0 ? rc : sigv4_encode(listing->self->prefix, '\0', buf, err);
+    rc = rc < 0 ? rc : sigv4_encode(listing->self->prefix, buf, err);
     if (rc == 0 && listing->token[0] == '\0' && after[0] != '\0') {
         rc = fed_buf_addf(buf, err, "&start-after=");
-        rc = rc < 0 ? rc : sigv4_encode(listing->self->prefix, '\0', buf, err);
-        rc = rc < 0 ? rc : sigv4_encode(after, '\0', buf, err);
+        rc = rc < 0 ? rc : sigv4_encode(listing->self->prefix, buf, err);
+        rc = rc < 0 ? rc : sigv4_encode(after, buf, err);
     }
     return rc < 0 ? rc : fed_buf_add(buf, "", 1, err);
 }
@@ -428,7 +431,6 @@ int blob_s3_open(const char *url,
         return fed_err_set(err, FED_E_NOMEM, "blob store");
     }
     self->base.ops = &s3_ops;
-    self->stall_ms = config.stall_ms;
     self->repeat_ms = options->repeat_ms == 0 ? S3_REPEAT_MS : options->repeat_ms;
     rc = s3_address(self, url, options, err);
     rc = rc < 0 ? rc : fed_http_pool_new(&config, &self->pool, err);

@@ -1,7 +1,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/text.h"
 #include "reducer/blob/s3_inside.h"
+
+#define BLANKED_SIZE 81 /* bytes of a URL in a message */
 
 static bool copy_text(char *ret_text, size_t size, const char *text, size_t n)
 {
@@ -21,22 +24,24 @@ static int parse_url(struct s3 *self, const char *url, struct fed_err *err)
     const size_t n = strcspn(bucket, "/");
     const char *prefix = bucket + n + (bucket[n] == '/' ? 1 : 0);
     size_t size = strlen(prefix);
+    char blanked[BLANKED_SIZE];
 
+    fed_text_blank_url(url, blanked, sizeof(blanked));
     if (n < 3 || !copy_text(self->bucket, sizeof(self->bucket), bucket, n) ||
         strspn(self->bucket, "abcdefghijklmnopqrstuvwxyz0123456789.-") != n ||
         strchr(letters, self->bucket[0]) == NULL || strchr(letters, self->bucket[n - 1]) == NULL) {
         return fed_err_set(err, FED_E_INVALID,
-                           "blob store '%.80s': a bucket's name is 3 to 63 letters, digits, . or -",
-                           url);
+                           "blob store '%s': a bucket's name is 3 to 63 letters, digits, . or -",
+                           blanked);
     }
     size -= size > 0 && prefix[size - 1] == '/' ? 1 : 0;
     if (size + 2 > sizeof(self->prefix) || (size > 0 && prefix[0] == '/') ||
         strspn(prefix, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/") <
             size) {
         return fed_err_set(err, FED_E_INVALID,
-                           "blob store '%.80s': the prefix may have letters, digits and any of "
+                           "blob store '%s': the prefix may have letters, digits and any of "
                            ". _ - /",
-                           url);
+                           blanked);
     }
     if (size > 0) {
         (void)snprintf(self->prefix, sizeof(self->prefix), "%.*s/", (int)size, prefix);
@@ -55,12 +60,13 @@ static int parse_endpoint(struct s3 *self,
     const char *host = endpoint + (is_tls ? 8 : 7);
     const char *port = is_tls ? ":443" : ":80";
     size_t n = strcspn(host, "/?#@ ");
+    char blanked[BLANKED_SIZE];
 
+    fed_text_blank_url(endpoint, blanked, sizeof(blanked));
     if ((!is_tls && strncmp(endpoint, "http://", 7) != 0) || n == 0 ||
         (host[n] != '\0' && strcmp(host + n, "/") != 0)) {
         return fed_err_set(err, FED_E_INVALID,
-                           "blob_endpoint is '%.80s', want http://HOST:PORT or https://HOST",
-                           endpoint);
+                           "blob_endpoint is '%s', want http://HOST:PORT or https://HOST", blanked);
     }
     if (n > strlen(port) && strncmp(host + n - strlen(port), port, strlen(port)) == 0) {
         n -= strlen(port);

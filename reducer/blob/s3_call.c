@@ -26,18 +26,33 @@ struct refusal {
     char region[S3_REGION_SIZE];
 };
 
+/* The first of each that is not empty, cut to its room. */
+static int take_element(void *arg, const char *path, const char *text, struct fed_err *err)
+{
+    struct refusal *refusal = arg;
+    const struct {
+        const char *path;
+        char *text;
+        size_t size;
+    } wanted[] = {{"Error/Code", refusal->code, sizeof(refusal->code)},
+                  {"Error/Message", refusal->message, sizeof(refusal->message)},
+                  {"Error/Region", refusal->region, sizeof(refusal->region)}};
+
+    (void)err;
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        if (strcmp(path, wanted[i].path) == 0 && wanted[i].text[0] == '\0') {
+            fed_text_copy(wanted[i].text, wanted[i].size, fed_view_str(text));
+        }
+    }
+    return 0;
+}
+
 static void read_refusal(const struct fed_http_answer *answer, struct refusal *ret_refusal)
 {
-    const struct fed_view xml = fed_buf_view(&answer->text);
-    char text[sizeof(ret_refusal->message)];
-
     *ret_refusal = (struct refusal){.status = answer->status};
-    s3_xml_find(xml, "Error/Code", text, sizeof(ret_refusal->code));
-    fed_text_copy(ret_refusal->code, sizeof(ret_refusal->code), fed_view_str(text));
-    s3_xml_find(xml, "Error/Message", text, sizeof(text));
-    fed_text_copy(ret_refusal->message, sizeof(ret_refusal->message), fed_view_str(text));
-    s3_xml_find(xml, "Error/Region", text, sizeof(ret_refusal->region));
-    fed_text_copy(ret_refusal->region, sizeof(ret_refusal->region), fed_view_str(text));
+    if (s3_xml_read(fed_buf_view(&answer->text), take_element, ret_refusal, NULL) < 0) {
+        *ret_refusal = (struct refusal){.status = answer->status};
+    }
 }
 
 static bool is_code(const struct refusal *refusal, const char *code)
@@ -208,7 +223,7 @@ static int sign(const struct s3 *self,
     return n < 0 ? n : sigv4_sign(&key, &signing->request, &signing->authorization, err);
 }
 
-static uint64_t time_for(uint64_t size_bytes)
+uint64_t s3_time_for(uint64_t size_bytes)
 {
     return S3_GRACE_MS + size_bytes / 1024U * 1000U / S3_SLOWEST_KB_S;
 }
@@ -223,8 +238,8 @@ static int exchange_signed(struct s3 *self,
         .method = request->method,
         .url = signing->url,
         .body = request->body,
-        .timeout_ms = time_for(request->body.size > request->size_bytes ? request->body.size
-                                                                        : request->size_bytes),
+        .timeout_ms = request->due_ms != NULL ? 0 : s3_time_for(request->body.size),
+        .due_ms = request->due_ms,
         .text_max = S3_ANSWER_MAX,
         .wanted =
             {[S3_ETAG] = "etag", [S3_SHA256] = "x-amz-meta-sha256", [S3_RANGE] = "content-range"},
@@ -278,11 +293,11 @@ bool s3_wait(const struct s3 *self, struct s3_patience *patience, int rc)
     const uint64_t now_ms = fed_clock_mono_ms();
     uint64_t delay_ms;
 
-    if (rc != -FED_E_UNAVAILABLE && rc != -FED_E_TIMEOUT) {
+    if (rc != -FED_E_UNAVAILABLE) {
         return false;
     }
-    if (patience->since_ms == 0) { /* a stall has begun when the last byte came */
-        patience->since_ms = now_ms - (rc == -FED_E_TIMEOUT ? self->stall_ms : 0);
+    if (patience->since_ms == 0) {
+        patience->since_ms = now_ms;
     }
     delay_ms = fed_retry_delay_ms(patience->attempt++, BACKOFF_BASE_MS, BACKOFF_MAX_MS,
                                   fed_clock_mono_us());

@@ -30,7 +30,6 @@ struct s3 {
     struct blob_store base;
     struct fed_http_pool *pool; /* owned */
     uint64_t repeat_ms;
-    uint64_t stall_ms;
     bool is_tls;
     char host[S3_HOST_SIZE]; /* as the Host header says it */
     char bucket[S3_BUCKET_SIZE];
@@ -65,13 +64,13 @@ enum {
 
 struct s3_request {
     const char *method;
-    const char *key;      /* NULL: the bucket itself */
-    const char *query;    /* as sigv4_request's */
-    struct fed_view body; /* borrowed */
-    const char *hash;     /* of the body in hexadecimal; NULL: found out */
-    const char *sha256;   /* of the whole blob, to be kept with it; NULL or "": none */
-    char range[64];       /* "bytes=0-9"; "": all */
-    uint64_t size_bytes;  /* moved, about; for the time it may take */
+    const char *key;        /* NULL: the bucket itself */
+    const char *query;      /* as sigv4_request's */
+    struct fed_view body;   /* borrowed */
+    const char *hash;       /* of the body in hexadecimal; NULL: found out */
+    const char *sha256;     /* of the whole blob, to be kept with it; NULL or "": none */
+    char range[64];         /* "bytes=0-9"; "": all */
+    const uint64_t *due_ms; /* as fed_http_exchange's; NULL: s3_time_for() the body */
     int (*on_data)(void *arg,
                    const struct fed_http_answer *answer,
                    struct fed_view data,
@@ -79,15 +78,18 @@ struct s3_request {
     void *arg;
 };
 
+/* How long an exchange of so many bytes may take. */
+uint64_t s3_time_for(uint64_t size_bytes);
+
 /* Once. Returns 0 for status 2xx, with *ret_answer to be deinited, or an outcome. Fails with
- * FED_E_UNAVAILABLE or FED_E_TIMEOUT (worth another try), FED_E_DENIED (what to check is in the
- * message), FED_E_IO, FED_E_LIMIT, or as on_data(). */
+ * FED_E_UNAVAILABLE (worth another try soon), FED_E_TIMEOUT (it has been waited for already),
+ * FED_E_DENIED (what to check is in the message), FED_E_IO, FED_E_LIMIT, or as on_data(). */
 FED_NODISCARD int s3_try(struct s3 *self,
                          const struct s3_request *request,
                          struct fed_http_answer *ret_answer,
                          struct fed_err *err);
 
-/* The same, repeated while that may help; without on_data. */
+/* The same, repeated for repeat_ms where it is unavailable; without on_data. */
 FED_NODISCARD int s3_call(struct s3 *self,
                           const struct s3_request *request,
                           struct fed_http_answer *ret_answer,

@@ -158,7 +158,7 @@ static int begin_upload(struct s3_writer *writer, struct fed_err *err)
         return fed_err_set(err, FED_E_IO, "%s: an answer without UploadId", writer->key);
     }
     fed_buf_init(&encoded, sizeof(writer->upload) - 1);
-    rc = sigv4_encode(id, '\0', &encoded, err);
+    rc = sigv4_encode(id, &encoded, err);
     if (rc == 0) {
         memcpy(writer->upload, encoded.data, encoded.size);
         writer->upload[encoded.size] = '\0';

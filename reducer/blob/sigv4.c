@@ -37,14 +37,14 @@ void sigv4_hash_format(struct fed_view data, char ret_hash[SIGV4_HASH_SIZE])
     fed_hex_format(digest, sizeof(digest), ret_hash);
 }
 
-int sigv4_encode(const char *text, char keep, struct fed_buf *buf, struct fed_err *err)
+int sigv4_encode(const char *text, struct fed_buf *buf, struct fed_err *err)
 {
     static const char plain[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     int rc = 0;
 
     for (const char *p = text; *p != '\0' && rc == 0; p++) {
-        rc = strchr(plain, *p) != NULL || *p == keep
+        rc = strchr(plain, *p) != NULL
                  ? fed_buf_add(buf, p, 1, err)
                  : fed_buf_addf(buf, err, "%%%02X", (unsigned)(unsigned char)*p);
     }

@@ -43,10 +43,8 @@ struct sigv4_request {
 void sigv4_time_format(uint64_t utc_ms, char ret_time[SIGV4_TIME_SIZE]);
 void sigv4_hash_format(struct fed_view data, char ret_hash[SIGV4_HASH_SIZE]);
 
-/* Percent-encode all but [A-Za-z0-9._~-], and "/" where `keep` is '/'. Fails with FED_E_NOMEM or
- * the buffer's bound. */
-FED_NODISCARD int
-sigv4_encode(const char *text, char keep, struct fed_buf *buf, struct fed_err *err);
+/* Percent-encode all but [A-Za-z0-9._~-]. Fails with FED_E_NOMEM or the buffer's bound. */
+FED_NODISCARD int sigv4_encode(const char *text, struct fed_buf *buf, struct fed_err *err);
 
 /* Append "AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…" and a NUL. Fails as
  * sigv4_encode(). */

@@ -212,8 +212,9 @@ json_t *store_query_arrange(const struct store_query *query, json_t *documents)
     struct row *rows = calloc(n + 1, sizeof(*rows));
     json_t *arranged = json_array();
     size_t last = n;
+    bool is_done = rows != NULL && arranged != NULL && documents != NULL;
 
-    if (rows == NULL || arranged == NULL) {
+    if (!is_done) {
         free(rows);
         json_decref(arranged);
         json_decref(documents);
@@ -226,11 +227,15 @@ json_t *store_query_arrange(const struct store_query *query, json_t *documents)
     if (query->limit > 0 && query->skip < n && query->limit < n - query->skip) {
         last = query->skip + query->limit;
     }
-    for (size_t i = query->skip; i < last; i++) {
-        (void)json_array_append(arranged, rows[i].document);
+    for (size_t i = query->skip; i < last && is_done; i++) {
+        is_done = json_array_append(arranged, rows[i].document) == 0;
     }
     free(rows);
     json_decref(documents);
+    if (!is_done) {
+        json_decref(arranged);
+        return NULL;
+    }
     return arranged;
 }
 

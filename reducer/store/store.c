@@ -31,6 +31,12 @@ const struct store_collection_info store_collections[STORE_COLLECTION_MAX] = {
     [STORE_TELEMETRY] = {"telemetry", "telemetry_id", STORE_CAP, {NULL}},
 };
 
+const char *const store_stamps[STORE_STAMP_MAX] = {
+    [STORE_STAMP_COMMITTED_AT] = "committed_at",
+    [STORE_STAMP_UPDATED_AT] = "updated_at",
+    [STORE_STAMP_VERSION] = "version",
+};
+
 const char *store_collection_name(enum store_collection in)
 {
     return store_collections[in].name;
@@ -104,19 +110,32 @@ static int tell_write(struct store *store, int rc, enum store_collection in, jso
     return rc;
 }
 
+/* Insert, put and restore: what writes a document whatever its version. */
+typedef int (*write_fn)(struct store *store,
+                        enum store_collection in,
+                        json_t *document,
+                        struct fed_err *err);
+
+static int write_by(write_fn write,
+                    struct store *store,
+                    enum store_collection in,
+                    json_t *document,
+                    struct fed_err *err)
+{
+    const int rc = check_document(in, document, err);
+
+    return rc < 0 ? rc : tell_write(store, write(store, in, document, err), in, document);
+}
+
 int store_insert(struct store *store,
                  enum store_collection in,
                  json_t *document,
                  struct fed_err *err)
 {
-    const int rc = check_document(in, document, err);
-
-    return rc < 0 ? rc
-                  : tell_write(store, store->ops->insert(store, in, document, err), in, document);
+    return write_by(store->ops->insert, store, in, document, err);
 }
 
-/* Is this the document's failure, and no other's? */
-static bool is_of_document(int rc)
+bool store_is_of_document(int rc)
 {
     return rc == -FED_E_INVALID || rc == -FED_E_LIMIT;
 }
@@ -131,7 +150,7 @@ static int insert_each(struct store *store,
     for (size_t i = 0; i < n; i++) {
         const int rc =
             outcomes[i] < 0 ? outcomes[i] : store->ops->insert(store, in, documents[i], err);
-        if (rc < 0 && !is_of_document(rc)) {
+        if (rc < 0 && !store_is_of_document(rc)) {
             return rc;
         }
         outcomes[i] = rc;
@@ -160,24 +179,32 @@ int store_insert_many(struct store *store,
     return rc;
 }
 
+typedef int (*replace_fn)(struct store *store,
+                          enum store_collection in,
+                          uint64_t version,
+                          json_t *document,
+                          struct fed_err *err);
+
+static int replace_by(replace_fn replace,
+                      struct store *store,
+                      enum store_collection in,
+                      uint64_t version,
+                      json_t *document,
+                      struct fed_err *err)
+{
+    const int rc = check_document(in, document, err);
+
+    return rc < 0 ? rc
+                  : tell_write(store, replace(store, in, version, document, err), in, document);
+}
+
 int store_replace(struct store *store,
                   enum store_collection in,
                   uint64_t version,
                   json_t *document,
                   struct fed_err *err)
 {
-    const int rc = check_document(in, document, err);
-
-    return rc < 0 ? rc
-                  : tell_write(store, store->ops->replace(store, in, version, document, err), in,
-                               document);
-}
-
-int store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
-{
-    const int rc = check_document(in, document, err);
-
-    return rc < 0 ? rc : tell_write(store, store->ops->put(store, in, document, err), in, document);
+    return replace_by(store->ops->replace, store, in, version, document, err);
 }
 
 int store_replace_soon(struct store *store,
@@ -186,13 +213,14 @@ int store_replace_soon(struct store *store,
                        json_t *document,
                        struct fed_err *err)
 {
-    const int rc = check_document(in, document, err);
+    return replace_by(store->ops->replace_soon == NULL ? store->ops->replace
+                                                       : store->ops->replace_soon,
+                      store, in, version, document, err);
+}
 
-    if (rc < 0 || store->ops->replace_soon == NULL) {
-        return rc < 0 ? rc : store_replace(store, in, version, document, err);
-    }
-    return tell_write(store, store->ops->replace_soon(store, in, version, document, err), in,
-                      document);
+int store_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
+{
+    return write_by(store->ops->put, store, in, document, err);
 }
 
 int store_put_soon(struct store *store,
@@ -200,12 +228,8 @@ int store_put_soon(struct store *store,
                    json_t *document,
                    struct fed_err *err)
 {
-    const int rc = check_document(in, document, err);
-
-    if (rc < 0 || store->ops->put_soon == NULL) {
-        return rc < 0 ? rc : store_put(store, in, document, err);
-    }
-    return tell_write(store, store->ops->put_soon(store, in, document, err), in, document);
+    return write_by(store->ops->put_soon == NULL ? store->ops->put : store->ops->put_soon, store,
+                    in, document, err);
 }
 
 int store_restore(struct store *store,
@@ -213,19 +237,18 @@ int store_restore(struct store *store,
                   json_t *document,
                   struct fed_err *err)
 {
-    static const char *const stamps[] = {"committed_at", "updated_at", "version"};
     const int rc = check_document(in, document, err);
 
-    for (size_t i = 0; rc == 0 && i < sizeof(stamps) / sizeof(stamps[0]); i++) {
-        const json_t *stamp = json_object_get(document, stamps[i]);
-        if (!json_is_integer(stamp) || json_integer_value(stamp) < (i == 2 ? 1 : 0)) {
+    for (size_t i = 0; rc == 0 && i < STORE_STAMP_MAX; i++) {
+        const json_t *stamp = json_object_get(document, store_stamps[i]);
+        if (!json_is_integer(stamp) ||
+            json_integer_value(stamp) < (i == STORE_STAMP_VERSION ? 1 : 0)) {
             return fed_err_set(err, FED_E_INVALID, "document %s of %s has no %s",
                                store_document_key(in, document), store_collections[in].name,
-                               stamps[i]);
+                               store_stamps[i]);
         }
     }
-    return rc < 0 ? rc
-                  : tell_write(store, store->ops->restore(store, in, document, err), in, document);
+    return rc < 0 ? rc : write_by(store->ops->restore, store, in, document, err);
 }
 
 int store_get(struct store *store,
@@ -267,6 +290,7 @@ int store_remove(struct store *store,
 
 int store_about(struct store *store, struct store_about *ret_about, struct fed_err *err)
 {
+    assert(fed_blocking_is_allowed());
     *ret_about = (struct store_about){0};
     return store->ops->about == NULL ? 0 : store->ops->about(store, ret_about, err);
 }

@@ -9,12 +9,14 @@
  * milliseconds since 1970, and "version", 1 at the insert and one more at each replace.
  *
  * Thread safety: any thread. Every call may block, on disk or for a server (bounded by the URI's
- * times, some seconds): never from a loop's thread, which is asserted.
+ * times, some seconds; the name of a mongodb+srv by the resolver's): never from a loop's thread,
+ * which is asserted.
  *
  * Failures of every call: FED_E_IO, FED_E_UNAVAILABLE (try again: FED_CODE's transient flag says
- * so; a write that failed so may have been applied, and the same write called again by this process
- * ends as the first one would have), FED_E_NOMEM, FED_E_INVALID (a document without its key),
- * FED_E_LIMIT (over STORE_DOCUMENT_MAX).
+ * so), FED_E_NOMEM, FED_E_INVALID (a document without its key), FED_E_LIMIT (over
+ * STORE_DOCUMENT_MAX). A write that failed as unavailable may have been applied. The same insert,
+ * restore or replace, called again by this process, ends as the first one would have; a put may
+ * then have counted two versions, and a remove find nothing.
  */
 #ifndef REDUCER_STORE_STORE_H
 #define REDUCER_STORE_STORE_H

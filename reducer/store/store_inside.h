@@ -12,6 +12,18 @@ struct store_collection_info {
 };
 extern const struct store_collection_info store_collections[STORE_COLLECTION_MAX];
 
+/* What the store itself keeps in every document. */
+enum store_stamp {
+    STORE_STAMP_COMMITTED_AT,
+    STORE_STAMP_UPDATED_AT,
+    STORE_STAMP_VERSION,
+    STORE_STAMP_MAX,
+};
+extern const char *const store_stamps[STORE_STAMP_MAX];
+
+/* Of many inserts: is this failure the document's, and no other's? */
+bool store_is_of_document(int rc);
+
 /* The value at a dotted path, borrowed, or NULL. */
 const json_t *store_path_get(const json_t *document, const char *path);
 
@@ -23,7 +35,8 @@ bool store_text_is_number(const char *text);
 
 bool store_query_matches(const struct store_query *query, const json_t *document);
 
-/* Sort (documents in order of insertion), skip and limit. Takes the array, returns another. */
+/* Sort (documents in order of insertion), skip and limit. Takes the array, returns another; NULL:
+ * out of memory. */
 json_t *store_query_arrange(const struct store_query *query, json_t *documents);
 
 /* The document's key, or NULL when it has none. */

@@ -183,20 +183,24 @@ static int mem_find(struct store *store,
 {
     struct store_mem *mem = self_of(store);
     json_t *matches = json_array();
+    bool is_done = matches != NULL;
     size_t n;
 
     (void)pthread_mutex_lock(&mem->lock);
     n = json_array_size(mem->collections[in]);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && is_done; i++) {
         const json_t *document = json_array_get(mem->collections[in], i);
         if (store_query_matches(query, document)) {
-            (void)json_array_append_new(matches, json_deep_copy(document));
+            is_done = json_array_append_new(matches, json_deep_copy(document)) == 0;
         }
     }
     (void)pthread_mutex_unlock(&mem->lock);
     n = json_array_size(matches);
-    matches = store_query_arrange(query, matches);
-    if (matches == NULL) {
+    if (is_done) {
+        matches = store_query_arrange(query, matches);
+    }
+    if (!is_done || matches == NULL) {
+        json_decref(matches);
         return fed_err_set(err, FED_E_NOMEM, "query");
     }
     *ret_documents = matches;

@@ -5,7 +5,10 @@
  * Order of insertion: each document has a number, `seq`, unique by an index. A writer takes the one
  * after the greatest it knows; where another writer was first, the index refuses it, and it reads
  * again which is the greatest. So no number is given twice, nothing is lost by a crash but numbers,
- * and what is inserted after another's insert has returned comes after it.
+ * and what one handle inserts after its former insert has returned comes after that. What another
+ * handle inserts then does so too, unless the first one has left a number out, which the other may
+ * take: an insert that fails leaves its number out, and one that is refused while others are on
+ * their way. (A reducer has one handle, and a second reducer begins with the greatest number.)
  *
  * Unknown outcomes: a write that failed for want of an answer may have been applied. Each write
  * carries a token of its own; one that meets its own token on its second try has worked. A call
@@ -95,8 +98,7 @@ static int step_get(struct mongo_call *call, struct fed_err *err)
 }
 
 /* Does the document under `key` carry the token? 0: yes; STORE_EXISTS: no; STORE_NOT_FOUND. */
-static int
-look_token(const struct mongo_call *call, const struct mongo_write *write, struct fed_err *err)
+static int look_token(struct mongo_call *call, const struct mongo_write *write, struct fed_err *err)
 {
     bson_t *filter = BCON_NEW("_id", BCON_UTF8(write->key));
     bson_t *options = BCON_NEW("projection", "{", "w", BCON_INT32(1), "}");
@@ -116,7 +118,7 @@ look_token(const struct mongo_call *call, const struct mongo_write *write, struc
 
 /* Does another document hold the unique combination? STORE_EXISTS or STORE_NOT_FOUND. */
 static int
-look_unique(const struct mongo_call *call, const struct mongo_write *write, struct fed_err *err)
+look_unique(struct mongo_call *call, const struct mongo_write *write, struct fed_err *err)
 {
     bson_t *filter;
     bson_t found = BSON_INITIALIZER;
@@ -159,15 +161,22 @@ void mongo_encode_insert(const struct mongo_write *write, int64_t seq, bson_t *r
     mongo_row_append(write->row, write->token, ret_row);
 }
 
-static bool try_insert(const struct mongo_call *call, int64_t seq, bson_error_t *error)
+/* Returns 0, or STORE_EXISTS where a unique index has refused it. */
+static int
+try_insert(struct mongo_call *call, int64_t seq, bson_error_t *error, struct fed_err *err)
 {
     bson_t row = BSON_INITIALIZER;
-    bool is_done;
+    bson_t reply = BSON_INITIALIZER;
+    int rc = 0;
 
     mongo_encode_insert(call->arg, seq, &row);
-    is_done = mongoc_collection_insert_one(call->collection, &row, NULL, NULL, error);
+    if (!mongoc_collection_insert_one(call->collection, &row, NULL, &reply, error)) {
+        rc = mongo_check_concern(call, &reply, err);
+        rc = rc < 0 ? rc : mongo_is_duplicate(error) ? STORE_EXISTS : mongo_fail(call, error, err);
+    }
+    bson_destroy(&reply);
     bson_destroy(&row);
-    return is_done;
+    return rc;
 }
 
 int mongo_step_insert(struct mongo_call *call, struct fed_err *err)
@@ -179,18 +188,18 @@ int mongo_step_insert(struct mongo_call *call, struct fed_err *err)
         bson_error_t error = {0};
         int rc = mongo_seq_next(call, &seq, err);
 
-        if (rc < 0) {
-            return rc;
-        }
-        if (try_insert(call, seq, &error)) {
+        rc = rc < 0 ? rc : try_insert(call, seq, &error, err);
+        if (rc == 0) {
             mongo_prune(call, seq);
-            return 0;
         }
-        if (!mongo_is_duplicate(&error)) {
-            return mongo_fail(call, &error, err);
+        if (rc != STORE_EXISTS) {
+            return rc;
         }
         rc = look_token(call, write, err);
         rc = rc == STORE_NOT_FOUND ? look_unique(call, write, err) : rc;
+        if (rc >= 0 && rc != STORE_NOT_FOUND) {
+            mongo_seq_return(call, seq);
+        }
         if (rc != STORE_NOT_FOUND) {
             return rc;
         }
@@ -231,7 +240,7 @@ static int64_t number_of(const bson_t *reply, const char *field)
 }
 
 /* The version is not the expected one: changed, gone, or by our own first try. */
-static int look_conflict(const struct mongo_call *call, struct fed_err *err)
+static int look_conflict(struct mongo_call *call, struct fed_err *err)
 {
     const int rc = look_token(call, call->arg, err);
 
@@ -296,6 +305,8 @@ static int step_put(struct mongo_call *call, struct fed_err *err)
         if (try_put(call, seq, &is_new, &error)) {
             if (is_new) {
                 mongo_prune(call, seq);
+            } else {
+                mongo_seq_return(call, seq);
             }
             return 0;
         }
@@ -303,6 +314,9 @@ static int step_put(struct mongo_call *call, struct fed_err *err)
             return mongo_fail(call, &error, err);
         }
         rc = look_unique(call, call->arg, err);
+        if (rc == STORE_EXISTS) {
+            mongo_seq_return(call, seq);
+        }
         if (rc != STORE_NOT_FOUND) {
             return rc;
         }
@@ -468,6 +482,7 @@ static void mongo_close(struct store *store)
     for (size_t i = 0; i < MONGO_KEYS; i++) {
         (void)pthread_mutex_destroy(&self->keys[i]);
     }
+    (void)pthread_mutex_destroy(&self->pool_lock);
     (void)pthread_mutex_destroy(&self->lock);
     free(self);
 }
@@ -516,6 +531,7 @@ int store_mongo_open(const struct store_config *config,
     self->base.ops = &mongo_ops;
     self->uri = uri;
     (void)pthread_mutex_init(&self->lock, NULL);
+    (void)pthread_mutex_init(&self->pool_lock, NULL);
     for (size_t i = 0; i < MONGO_KEYS; i++) {
         (void)pthread_mutex_init(&self->keys[i], NULL);
     }

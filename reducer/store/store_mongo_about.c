@@ -51,6 +51,7 @@ int mongo_about(struct store *store, struct store_about *ret_about, struct fed_e
                               .in = STORE_FEDERATION,
                               .what = "ask about",
                               .step = step_about,
+                              .is_of_server = true,
                               .arg = ret_about};
 
     return mongo_run(&call, err);

@@ -10,7 +10,7 @@
 
 #define SPARE 256 /* documents beyond skip + limit that are kept before they are sorted out */
 
-int mongo_find_one(const struct mongo_call *call,
+int mongo_find_one(struct mongo_call *call,
                    const bson_t *filter,
                    const bson_t *options,
                    bson_t *ret_found,
@@ -130,6 +130,7 @@ static int sort_out(struct finding *finding, struct fed_err *err)
 {
     struct store_query first = *finding->query;
     json_t *kept;
+    bool is_done = true;
 
     first.skip = 0;
     first.limit = wanted_max(finding->query);
@@ -140,13 +141,13 @@ static int sort_out(struct finding *finding, struct fed_err *err)
     }
     if (!first.is_ascending) { /* arranging again turns ties by their place */
         json_t *turned = json_array();
-        for (size_t i = json_array_size(kept); i > 0; i--) {
-            (void)json_array_append(turned, json_array_get(kept, i - 1));
+        for (size_t i = json_array_size(kept); i > 0 && is_done; i--) {
+            is_done = json_array_append(turned, json_array_get(kept, i - 1)) == 0;
         }
         json_decref(kept);
         finding->documents = turned;
     }
-    return 0;
+    return is_done ? 0 : fed_err_set(err, FED_E_NOMEM, "query");
 }
 
 /* By insertion the server has sorted: what is before skip and after limit is only counted. */
@@ -257,7 +258,8 @@ int mongo_find(struct store *store,
         .query = query, .is_counted = ret_n_matches != NULL, .documents = json_array()};
     struct mongo_call call = {
         .self = mongo_self(store), .in = in, .what = "look in", .step = step_find, .arg = &finding};
-    int rc = mongo_run(&call, err);
+    int rc =
+        finding.documents == NULL ? fed_err_set(err, FED_E_NOMEM, "query") : mongo_run(&call, err);
 
     if (rc == 0 && !store_query_is_by_insertion(query)) {
         finding.documents = store_query_arrange(query, finding.documents);

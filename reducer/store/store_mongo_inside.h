@@ -43,14 +43,17 @@ struct store_mongo {
     atomic_uint_fast64_t n_tokens;
     atomic_bool is_set_up[STORE_COLLECTION_MAX];
     pthread_mutex_t keys[MONGO_KEYS];       /* a document's is held while it is written over */
-    pthread_mutex_t lock;                   /* of what follows */
+    atomic_uint n_pool_tries;               /* tries to make the pool */
+    pthread_mutex_t pool_lock;              /* of the following two; may be held for long */
     mongoc_client_pool_t *pool;             /* made by the first call; then constant */
+    struct fed_err pool_err;                /* of the last try to make it */
+    pthread_mutex_t lock;                   /* of what follows */
     int64_t newest[STORE_COLLECTION_MAX];   /* the greatest seq known; -1: not yet read */
     size_t n_inserts[STORE_COLLECTION_MAX]; /* since the last pruning */
     struct mongo_unsure unsure[MONGO_UNSURE_MAX];
     size_t next_unsure;
     struct {
-        bool is_away;    /* the last call found no server */
+        bool is_away;    /* the last call found no server, or lost it */
         bool is_probing; /* one call looks whether it is back; the others fail at once */
         struct fed_err err;
     } link;
@@ -64,8 +67,10 @@ struct mongo_call {
     const char *what; /* "insert"; for messages */
     int (*step)(struct mongo_call *call, struct fed_err *err);
     void *arg;
+    bool is_of_server; /* it asks the server itself: the collection's indexes need not be there */
     mongoc_collection_t *collection; /* set for the step */
     bool is_repeated;
+    bool is_link_lost; /* it failed for want of a connection; set by mongo_fail() */
 };
 
 static inline struct store_mongo *mongo_self(struct store *store)
@@ -121,12 +126,18 @@ int mongo_uri_new(const struct store_config *config, mongoc_uri_t **ret_uri, str
 int mongo_run(struct mongo_call *call, struct fed_err *err);
 
 /* What libmongoc said, as ours. */
-int mongo_fail(const struct mongo_call *call, const bson_error_t *error, struct fed_err *err);
+int mongo_fail(struct mongo_call *call, const bson_error_t *error, struct fed_err *err);
+/* Fails with FED_E_UNAVAILABLE where the reply says that no majority has what is there. libmongoc's
+ * error tells of the documents that were refused, where there are any: what else is in the reply,
+ * and what was there before, may be taken back yet. */
+int mongo_check_concern(const struct mongo_call *call, const bson_t *reply, struct fed_err *err);
 /* May a unique index have refused it? FerretDB says no more than "internal error" of an update. */
 bool mongo_is_duplicate(const bson_error_t *error);
 
 /* The next number in the order of insertion: see store_mongo.c. */
 int mongo_seq_next(struct mongo_call *call, int64_t *ret_seq, struct fed_err *err);
+/* It was not used: the next one takes it, unless one beyond it is given out already. */
+void mongo_seq_return(struct mongo_call *call, int64_t seq);
 /* It was taken: read again which is the newest. */
 int mongo_seq_refresh(struct mongo_call *call, struct fed_err *err);
 /* A capped collection: a document was added as number `seq`. */
@@ -163,7 +174,7 @@ int mongo_find(struct store *store,
                size_t *ret_n_matches,
                struct fed_err *err);
 /* The first document that fits, whole or in part (projection: NULL, all); 0 or STORE_NOT_FOUND. */
-int mongo_find_one(const struct mongo_call *call,
+int mongo_find_one(struct mongo_call *call,
                    const bson_t *filter,
                    const bson_t *options,
                    bson_t *ret_found,

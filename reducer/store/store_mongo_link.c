@@ -2,7 +2,7 @@
  *
  *   mongo_run() ─▶ away, and somebody looks already? fail at once
  *      │            else: a connection, indexes at the collection's first use, the step
- *      └─ UNAVAILABLE within RETRY_MS: once more ─▶ UNAVAILABLE again: the server is away
+ *      └─ UNAVAILABLE within RETRY_MS: once more ─▶ no connection again: the server is away
  *
  * So while the server is away one call at a time waits for it, at most the URI's times, and no
  * thread of a caller's pool is lost to the others.
@@ -98,49 +98,95 @@ static enum fed_code code_of(const bson_error_t *error)
     }
 }
 
-int mongo_fail(const struct mongo_call *call, const bson_error_t *error, struct fed_err *err)
+/* Was there no connection, or did it break? Then others need not try either. */
+static bool is_of_link(const bson_error_t *error)
 {
+    return code_of(error) == FED_E_UNAVAILABLE && error->domain != MONGOC_ERROR_SERVER &&
+           error->domain != MONGOC_ERROR_WRITE_CONCERN;
+}
+
+int mongo_fail(struct mongo_call *call, const bson_error_t *error, struct fed_err *err)
+{
+    call->is_link_lost = is_of_link(error);
     return fed_err_set(err, code_of(error), "MongoDB at %s: %s %s: %s", call->self->name,
                        call->what, store_collections[call->in].name, error->message);
+}
+
+int mongo_check_concern(const struct mongo_call *call, const bson_t *reply, struct fed_err *err)
+{
+    bson_iter_t it;
+    bson_iter_t found;
+    const char *message = "the write concern failed";
+
+    if (!bson_iter_init_find(&it, reply, "writeConcernErrors")) {
+        return 0;
+    }
+    if (bson_iter_init(&it, reply) &&
+        bson_iter_find_descendant(&it, "writeConcernErrors.0.errmsg", &found) &&
+        BSON_ITER_HOLDS_UTF8(&found)) {
+        message = bson_iter_utf8(&found, NULL);
+    }
+    return fed_err_set(err, FED_E_UNAVAILABLE, "MongoDB at %s: %s %s: %s", call->self->name,
+                       call->what, store_collections[call->in].name, message);
 }
 
 /* -- calls --------------------------------------------------------------------------------------
  */
 
 /* May this call try? If so it must say how it ended, by leave(). */
-static int enter(struct mongo_call *call, bool *ret_is_probe, struct fed_err *err)
+static int enter(struct store_mongo *self, bool *ret_is_probe, struct fed_err *err)
 {
-    struct store_mongo *self = call->self;
-    bson_error_t error = {0};
     int rc = 0;
 
     (void)pthread_mutex_lock(&self->lock);
     *ret_is_probe = self->link.is_away && !self->link.is_probing;
     if (self->link.is_away && self->link.is_probing) {
         rc = fed_err_set(err, FED_E_UNAVAILABLE, "%s", self->link.err.msg);
-    } else if (self->pool == NULL) {
-        self->pool = mongoc_client_pool_new_with_error(self->uri, &error); /* a +srv asks the DNS */
-        if (self->pool == NULL) {
-            rc =
-                fed_err_set(err, FED_E_UNAVAILABLE, "MongoDB at %s: %s", self->name, error.message);
-        } else {
-            (void)mongoc_client_pool_set_error_api(self->pool, MONGOC_ERROR_API_VERSION_2);
-        }
     }
-    self->link.is_probing = self->link.is_probing || (*ret_is_probe && rc == 0);
+    self->link.is_probing = self->link.is_probing || *ret_is_probe;
     (void)pthread_mutex_unlock(&self->lock);
     return rc;
 }
 
-static void leave(struct store_mongo *self, bool is_probe, int rc, const struct fed_err *err)
+static void
+leave(struct store_mongo *self, bool is_probe, bool is_link_lost, const struct fed_err *err)
 {
     (void)pthread_mutex_lock(&self->lock);
     self->link.is_probing = self->link.is_probing && !is_probe;
-    self->link.is_away = rc == -FED_E_UNAVAILABLE;
-    if (self->link.is_away) {
+    self->link.is_away = is_link_lost;
+    if (is_link_lost) {
         self->link.err = *err;
     }
     (void)pthread_mutex_unlock(&self->lock);
+}
+
+/* The pool; the first call makes it. For a +srv that asks the DNS, as long as its resolver is
+ * patient: one asks, and those that came meanwhile are told what it was told. */
+static int take_pool(struct mongo_call *call, mongoc_client_pool_t **ret_pool, struct fed_err *err)
+{
+    struct store_mongo *self = call->self;
+    bson_error_t error = {0};
+    const unsigned n_tries = atomic_load(&self->n_pool_tries);
+    int rc = 0;
+
+    (void)pthread_mutex_lock(&self->pool_lock);
+    if (self->pool == NULL && n_tries == atomic_load(&self->n_pool_tries)) {
+        self->pool = mongoc_client_pool_new_with_error(self->uri, &error);
+        if (self->pool == NULL) {
+            (void)!fed_err_set(&self->pool_err, code_of(&error), "MongoDB at %s: %s", self->name,
+                               error.message);
+        } else {
+            (void)mongoc_client_pool_set_error_api(self->pool, MONGOC_ERROR_API_VERSION_2);
+        }
+        (void)atomic_fetch_add(&self->n_pool_tries, 1);
+    }
+    *ret_pool = self->pool;
+    if (self->pool == NULL) {
+        call->is_link_lost = self->pool_err.code == FED_E_UNAVAILABLE;
+        rc = fed_err_set(err, self->pool_err.code, "%s", self->pool_err.msg);
+    }
+    (void)pthread_mutex_unlock(&self->pool_lock);
+    return rc;
 }
 
 static int make_index(struct mongo_call *call,
@@ -160,6 +206,7 @@ static int make_index(struct mongo_call *call,
 
     bson_destroy(command);
     bson_destroy(key);
+    call->is_link_lost = !is_done && is_of_link(&error);
     return is_done ? 0
                    : fed_err_set(err, code_of(&error), "MongoDB at %s: index of %s: %s",
                                  call->self->name, collection, error.message);
@@ -203,17 +250,17 @@ static void set_concern(const struct mongo_call *call)
     mongoc_write_concern_destroy(concern);
 }
 
-static int run_once(struct mongo_call *call, struct fed_err *err)
+static int run_once(struct mongo_call *call, mongoc_client_pool_t *pool, struct fed_err *err)
 {
     struct store_mongo *self = call->self;
-    mongoc_client_t *client = mongoc_client_pool_pop(self->pool);
+    mongoc_client_t *client = mongoc_client_pool_pop(pool);
     int rc;
 
     if (client == NULL) {
         return fed_err_set(err, FED_E_UNAVAILABLE, "MongoDB at %s: all connections are in use",
                            self->name);
     }
-    rc = set_up(call, client, err);
+    rc = call->is_of_server ? 0 : set_up(call, client, err);
     if (rc == 0) {
         call->collection =
             mongoc_client_get_collection(client, self->database, store_collections[call->in].name);
@@ -222,24 +269,27 @@ static int run_once(struct mongo_call *call, struct fed_err *err)
         mongoc_collection_destroy(call->collection);
         call->collection = NULL;
     }
-    mongoc_client_pool_push(self->pool, client);
+    mongoc_client_pool_push(pool, client);
     return rc;
 }
 
 int mongo_run(struct mongo_call *call, struct fed_err *err)
 {
     const uint64_t began_ms = fed_clock_mono_ms();
+    mongoc_client_pool_t *pool = NULL;
     struct fed_err local = {0};
     bool is_probe = false;
-    int rc = enter(call, &is_probe, &local);
+    int rc = enter(call->self, &is_probe, &local);
 
     if (rc == 0) {
-        rc = run_once(call, &local);
-        if (rc == -FED_E_UNAVAILABLE && fed_clock_mono_ms() - began_ms < RETRY_MS) {
+        rc = take_pool(call, &pool, &local);
+        rc = rc < 0 ? rc : run_once(call, pool, &local);
+        if (pool != NULL && rc == -FED_E_UNAVAILABLE && fed_clock_mono_ms() - began_ms < RETRY_MS) {
             call->is_repeated = true;
-            rc = run_once(call, &local);
+            call->is_link_lost = false;
+            rc = run_once(call, pool, &local);
         }
-        leave(call->self, is_probe, rc, &local);
+        leave(call->self, is_probe, rc < 0 && call->is_link_lost, &local);
     }
     if (rc < 0 && err != NULL) {
         *err = local;
@@ -301,6 +351,17 @@ int mongo_seq_next(struct mongo_call *call, int64_t *ret_seq, struct fed_err *er
     }
     return fed_err_set(err, FED_E_INTERNAL, "the newest number of %s is not known",
                        store_collections[call->in].name);
+}
+
+void mongo_seq_return(struct mongo_call *call, int64_t seq)
+{
+    struct store_mongo *self = call->self;
+
+    (void)pthread_mutex_lock(&self->lock);
+    if (self->newest[call->in] == seq) {
+        self->newest[call->in] = seq - 1;
+    }
+    (void)pthread_mutex_unlock(&self->lock);
 }
 
 void mongo_prune(struct mongo_call *call, int64_t seq)

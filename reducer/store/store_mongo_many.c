@@ -77,6 +77,8 @@ static int send_all(struct mongo_call *call, struct fed_err *err)
                                               &error) &&
                (error.domain != MONGOC_ERROR_SERVER || mark_refused(many, &reply) == 0)) {
         rc = mongo_fail(call, &error, err);
+    } else {
+        rc = mongo_check_concern(call, &reply, err); /* of those that were not refused */
     }
     bson_destroy(&reply);
     bson_destroy(options);
@@ -94,9 +96,10 @@ static int settle(struct mongo_call *call, struct one *one, struct fed_err *err)
     } else {
         single.arg = &one->write;
         rc = mongo_step_insert(&single, err);
+        call->is_link_lost = single.is_link_lost;
     }
     *one->outcome = rc;
-    return rc < 0 && rc != -FED_E_LIMIT ? rc : 0;
+    return rc < 0 && !store_is_of_document(rc) ? rc : 0;
 }
 
 static int step_insert_many(struct mongo_call *call, struct fed_err *err)
@@ -148,7 +151,7 @@ int mongo_insert_many(struct store *store,
         struct one *one = &many.ones[many.n];
         if (outcomes[i] == 0) {
             outcomes[i] = init_one(&call, one, documents[i], err);
-            rc = outcomes[i] == -FED_E_LIMIT ? 0 : outcomes[i];
+            rc = store_is_of_document(outcomes[i]) ? 0 : outcomes[i];
             one->outcome = &outcomes[i];
             many.n += outcomes[i] == 0 ? 1 : 0;
         }

@@ -15,10 +15,6 @@
 #include "common/base/unconst.h"
 #include "reducer/store/store_mongo_inside.h"
 
-static const char *const stamps[] = {"committed_at", "updated_at", "version"};
-
-#define N_STAMPS (sizeof(stamps) / sizeof(stamps[0]))
-
 /* FNV-1a: to know a document again that is written again. */
 uint64_t mongo_hash(const char *text)
 {
@@ -30,7 +26,8 @@ uint64_t mongo_hash(const char *text)
     return hash;
 }
 
-/* Ids and states: what our queries, and REST's common ones, ask for. */
+/* Ids and states: what our queries, and REST's common ones, ask for. Of a field at the top: a path
+ * with a dot leads into another one, which `t` does not hold. */
 static bool is_looked_for(const char *field)
 {
     static const char *const others[] = {"status", "phase", "name", "parent_model", "_sender_key"};
@@ -41,7 +38,7 @@ static bool is_looked_for(const char *field)
             return true;
         }
     }
-    return n > 3 && strcmp(field + n - 3, "_id") == 0 && strchr(field, '=') == NULL;
+    return n > 3 && strcmp(field + n - 3, "_id") == 0 && strpbrk(field, "=.") == NULL;
 }
 
 bool mongo_text_format(const char *field, const char *value, char ret_text[MONGO_TEXT_MAX])
@@ -101,8 +98,8 @@ int mongo_row_init(struct mongo_row *row,
         json_copy(fed_unconst(document)); /* shallow: the stamps go, nothing else changes */
 
     *row = (struct mongo_row){0};
-    for (size_t i = 0; i < N_STAMPS; i++) {
-        (void)json_object_del(bare, stamps[i]);
+    for (size_t i = 0; i < STORE_STAMP_MAX; i++) {
+        (void)json_object_del(bare, store_stamps[i]);
     }
     row->body = bare == NULL ? NULL : json_dumps(bare, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(bare);
@@ -147,9 +144,9 @@ int mongo_row_decode(const bson_t *from, json_t **ret_document, struct fed_err *
     if (bson_iter_init_find(&it, from, "body") && BSON_ITER_HOLDS_UTF8(&it)) {
         document = json_loads(bson_iter_utf8(&it, NULL), JSON_ALLOW_NUL, NULL);
     }
-    for (size_t i = 0; document != NULL && i < N_STAMPS; i++) {
-        if (!bson_iter_init_find(&it, from, stamps[i]) ||
-            json_object_set_new(document, stamps[i],
+    for (size_t i = 0; document != NULL && i < STORE_STAMP_MAX; i++) {
+        if (!bson_iter_init_find(&it, from, store_stamps[i]) ||
+            json_object_set_new(document, store_stamps[i],
                                 json_integer((json_int_t)bson_iter_as_int64(&it))) != 0) {
             json_decref(document);
             document = NULL;

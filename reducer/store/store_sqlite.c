@@ -57,10 +57,18 @@ static const char *const statements[STATEMENT_MAX] = {
                         " documents WHERE collection = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
 };
 
+/* When a write is flushed: at once, or with the next one that is, since that flushes the log of
+ * writes up to its end. */
+enum flush {
+    FLUSH_NOW,
+    FLUSH_SOON,
+};
+
 struct store_sqlite {
     struct store base;
     pthread_mutex_t lock;
-    sqlite3 *db; /* this and the following: under lock */
+    sqlite3 *db;      /* this and the following: under lock */
+    enum flush flush; /* as the connection is set now */
     sqlite3_stmt *prepared[STATEMENT_MAX];
     size_t n_inserts[STORE_COLLECTION_MAX]; /* since the last pruning */
     int lock_fd;
@@ -78,6 +86,24 @@ static int fail(struct store_sqlite *self, int code, const char *what, struct fe
                                    : FED_E_IO;
 
     return fed_err_set(err, kind, "SQLite: %s: %s", what, sqlite3_errmsg(self->db));
+}
+
+/* Before every write: what a former one has set, or failed to set back, is not its own. */
+static int set_flush_locked(struct store_sqlite *self, enum flush flush, struct fed_err *err)
+{
+    int rc = SQLITE_OK;
+
+    if (self->flush != flush) {
+        rc = sqlite3_exec(self->db,
+                          flush == FLUSH_NOW ? "PRAGMA synchronous = FULL"
+                                             : "PRAGMA synchronous = NORMAL",
+                          NULL, NULL, NULL);
+    }
+    if (rc != SQLITE_OK) {
+        return fail(self, rc, "write", err);
+    }
+    self->flush = flush;
+    return 0;
 }
 
 static sqlite3_stmt *begin_locked(struct store_sqlite *self, enum statement which)
@@ -220,7 +246,8 @@ sqlite_insert(struct store *store, enum store_collection in, json_t *document, s
     int rc;
 
     (void)pthread_mutex_lock(&self->lock);
-    rc = write_locked(self, in, &none, document, err);
+    rc = set_flush_locked(self, FLUSH_NOW, err);
+    rc = rc < 0 ? rc : write_locked(self, in, &none, document, err);
     (void)pthread_mutex_unlock(&self->lock);
     return rc;
 }
@@ -239,12 +266,15 @@ static int sqlite_insert_many(struct store *store,
     int rc = 0;
 
     (void)pthread_mutex_lock(&self->lock);
-    step = sqlite3_exec(self->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    rc = step == SQLITE_OK ? 0 : fail(self, step, "write", err);
+    rc = set_flush_locked(self, FLUSH_NOW, err);
+    if (rc == 0) {
+        step = sqlite3_exec(self->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+        rc = step == SQLITE_OK ? 0 : fail(self, step, "write", err);
+    }
     for (size_t i = 0; i < n && rc == 0; i++) {
         if (outcomes[i] == 0) {
             outcomes[i] = write_locked(self, in, &none, documents[i], err);
-            rc = outcomes[i] >= 0 || outcomes[i] == -FED_E_LIMIT ? 0 : outcomes[i];
+            rc = outcomes[i] >= 0 || store_is_of_document(outcomes[i]) ? 0 : outcomes[i];
         }
     }
     if (rc == 0) {
@@ -265,7 +295,8 @@ sqlite_restore(struct store *store, enum store_collection in, json_t *document, 
     int rc;
 
     (void)pthread_mutex_lock(&self->lock);
-    rc = write_stamped_locked(self, in, true, json_deep_copy(document), err);
+    rc = set_flush_locked(self, FLUSH_NOW, err);
+    rc = rc < 0 ? rc : write_stamped_locked(self, in, true, json_deep_copy(document), err);
     (void)pthread_mutex_unlock(&self->lock);
     return rc;
 }
@@ -301,47 +332,52 @@ static int put_locked(struct store_sqlite *self,
     return rc == 0 ? write_locked(self, in, &old, document, err) : rc;
 }
 
+static int replace_as(struct store *store,
+                      enum flush flush,
+                      enum store_collection in,
+                      uint64_t version,
+                      json_t *document,
+                      struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    int rc;
+
+    (void)pthread_mutex_lock(&self->lock);
+    rc = set_flush_locked(self, flush, err);
+    rc = rc < 0 ? rc : replace_locked(self, in, version, document, err);
+    (void)pthread_mutex_unlock(&self->lock);
+    return rc;
+}
+
+static int put_as(struct store *store,
+                  enum flush flush,
+                  enum store_collection in,
+                  json_t *document,
+                  struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    int rc;
+
+    (void)pthread_mutex_lock(&self->lock);
+    rc = set_flush_locked(self, flush, err);
+    rc = rc < 0 ? rc : put_locked(self, in, document, err);
+    (void)pthread_mutex_unlock(&self->lock);
+    return rc;
+}
+
 static int sqlite_replace(struct store *store,
                           enum store_collection in,
                           uint64_t version,
                           json_t *document,
                           struct fed_err *err)
 {
-    struct store_sqlite *self = self_of(store);
-    int rc;
-
-    (void)pthread_mutex_lock(&self->lock);
-    rc = replace_locked(self, in, version, document, err);
-    (void)pthread_mutex_unlock(&self->lock);
-    return rc;
+    return replace_as(store, FLUSH_NOW, in, version, document, err);
 }
 
 static int
 sqlite_put(struct store *store, enum store_collection in, json_t *document, struct fed_err *err)
 {
-    struct store_sqlite *self = self_of(store);
-    int rc;
-
-    (void)pthread_mutex_lock(&self->lock);
-    rc = put_locked(self, in, document, err);
-    (void)pthread_mutex_unlock(&self->lock);
-    return rc;
-}
-
-/* Without a flush of its own: the log of writes is flushed up to its end by the next one that has
- * one. Writes on one connection, under its lock. */
-static int begin_soon_locked(struct store_sqlite *self, struct fed_err *err)
-{
-    const int step = sqlite3_exec(self->db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
-
-    return step == SQLITE_OK ? 0 : fail(self, step, "write", err);
-}
-
-static int end_soon_locked(struct store_sqlite *self, int rc, struct fed_err *err)
-{
-    const int step = sqlite3_exec(self->db, "PRAGMA synchronous = FULL", NULL, NULL, NULL);
-
-    return step == SQLITE_OK || rc < 0 ? rc : fail(self, step, "write", err);
+    return put_as(store, FLUSH_NOW, in, document, err);
 }
 
 static int sqlite_replace_soon(struct store *store,
@@ -350,15 +386,7 @@ static int sqlite_replace_soon(struct store *store,
                                json_t *document,
                                struct fed_err *err)
 {
-    struct store_sqlite *self = self_of(store);
-    int rc;
-
-    (void)pthread_mutex_lock(&self->lock);
-    rc = begin_soon_locked(self, err);
-    rc = rc < 0 ? rc : replace_locked(self, in, version, document, err);
-    rc = end_soon_locked(self, rc, err);
-    (void)pthread_mutex_unlock(&self->lock);
-    return rc;
+    return replace_as(store, FLUSH_SOON, in, version, document, err);
 }
 
 static int sqlite_put_soon(struct store *store,
@@ -366,15 +394,7 @@ static int sqlite_put_soon(struct store *store,
                            json_t *document,
                            struct fed_err *err)
 {
-    struct store_sqlite *self = self_of(store);
-    int rc;
-
-    (void)pthread_mutex_lock(&self->lock);
-    rc = begin_soon_locked(self, err);
-    rc = rc < 0 ? rc : put_locked(self, in, document, err);
-    rc = end_soon_locked(self, rc, err);
-    (void)pthread_mutex_unlock(&self->lock);
-    return rc;
+    return put_as(store, FLUSH_SOON, in, document, err);
 }
 
 static int sqlite_get(struct store *store,
@@ -425,7 +445,9 @@ static int collect_locked(struct store_sqlite *self,
         if (rc == 0 && store_query_matches(query, document)) {
             const size_t place = window->n_matches++;
             if (place >= window->skip && place - window->skip < window->limit) {
-                (void)json_array_append(documents, document);
+                rc = json_array_append(documents, document) == 0
+                         ? 0
+                         : fed_err_set(err, FED_E_NOMEM, "query");
             }
         }
         json_decref(document);
@@ -473,7 +495,8 @@ static int sqlite_find(struct store *store,
     (void)sqlite3_bind_int64(statement, 2,
                              is_plain && query->limit > 0 ? (sqlite3_int64)query->limit : -1);
     (void)sqlite3_bind_int64(statement, 3, is_plain ? (sqlite3_int64)query->skip : 0);
-    rc = collect_locked(self, statement, query, &window, documents, err);
+    rc = documents == NULL ? fed_err_set(err, FED_E_NOMEM, "query")
+                           : collect_locked(self, statement, query, &window, documents, err);
     if (rc == 0 && is_plain) {
         rc = count_locked(self, in, &window.n_matches);
     }
@@ -493,24 +516,33 @@ static int sqlite_find(struct store *store,
     return 0;
 }
 
-static int
-sqlite_remove(struct store *store, enum store_collection in, const char *key, struct fed_err *err)
+static int remove_locked(struct store_sqlite *self,
+                         enum store_collection in,
+                         const char *key,
+                         struct fed_err *err)
 {
-    struct store_sqlite *self = self_of(store);
-    sqlite3_stmt *statement;
+    sqlite3_stmt *statement = begin_locked(self, STATEMENT_REMOVE);
     int rc;
 
-    (void)pthread_mutex_lock(&self->lock);
-    statement = begin_locked(self, STATEMENT_REMOVE);
     bind_text(statement, 1, store_collections[in].name);
     bind_text(statement, 2, key);
     rc = sqlite3_step(statement);
     (void)sqlite3_reset(statement);
-    if (rc == SQLITE_DONE) {
-        rc = sqlite3_changes(self->db) == 0 ? STORE_NOT_FOUND : 0;
-    } else {
-        rc = fail(self, rc, "remove", err);
+    if (rc != SQLITE_DONE) {
+        return fail(self, rc, "remove", err);
     }
+    return sqlite3_changes(self->db) == 0 ? STORE_NOT_FOUND : 0;
+}
+
+static int
+sqlite_remove(struct store *store, enum store_collection in, const char *key, struct fed_err *err)
+{
+    struct store_sqlite *self = self_of(store);
+    int rc;
+
+    (void)pthread_mutex_lock(&self->lock);
+    rc = set_flush_locked(self, FLUSH_NOW, err);
+    rc = rc < 0 ? rc : remove_locked(self, in, key, err);
     (void)pthread_mutex_unlock(&self->lock);
     return rc;
 }

@@ -349,6 +349,9 @@ static void test_unknown_kinds_are_named(void **state)
 
     assert_int_equal(blob_open("ftp:x", &store, &f->err), -FED_E_INVALID);
     assert_non_null(strstr(f->err.msg, "dir:DIR"));
+    assert_int_equal(blob_open("ftp://me:sesame@host/x", &store, &f->err), -FED_E_INVALID);
+    assert_non_null(strstr(f->err.msg, "***@host"));
+    assert_null(strstr(f->err.msg, "sesame"));
     assert_int_equal(blob_open("dir:", &store, &f->err), -FED_E_INVALID);
     assert_null(blob_close(NULL));
 }

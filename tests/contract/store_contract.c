@@ -460,6 +460,31 @@ static void test_restore_goes_to_the_end(void **state)
 /* -- queries -------------------------------------------------------------------------------------
  */
 
+/* Whatever a path is called: a field inside another one, with a page asked for as without. */
+static void test_an_id_inside_a_field(void **state)
+{
+    static const char *const texts[] = {
+        "{'metric_id':'m1','sender':{'client_id':'a','name':'Ann'}}",
+        "{'metric_id':'m2','sender':{'client_id':'b','name':'Bob'}}",
+        "{'metric_id':'m3','sender':{'client_id':'a','status':'online'}}",
+        "{'metric_id':'m4','sender.client_id':'a'}",
+    };
+    struct fixture *f = *state;
+    struct store_query query = where("sender.client_id", STORE_OP_EQ, "a");
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        assert_int_equal(insert(f, STORE_METRICS, texts[i]), 0);
+    }
+    assert_string_equal(find(f, STORE_METRICS, &query), "m1 m3 /2");
+    query.limit = 1;
+    assert_string_equal(find(f, STORE_METRICS, &query), "m1 /2");
+    query.skip = 1;
+    assert_string_equal(find(f, STORE_METRICS, &query), "m3 /2");
+    query = where("sender.status", STORE_OP_EQ, "online");
+    query.limit = 1;
+    assert_string_equal(find(f, STORE_METRICS, &query), "m3 /1");
+}
+
 static void fill_clients(struct fixture *f)
 {
     static const char *const texts[] = {
@@ -601,6 +626,11 @@ static void test_paging(void **state)
     query = where("status", STORE_OP_EQ, "online");
     query.limit = 1;
     assert_string_equal(find(f, STORE_CLIENTS, &query), "a /2");
+}
+
+static void test_nothing_is_dropped_for_want_of_memory(void **state)
+{
+    store_contract_starve(((const struct fixture *)*state)->store);
 }
 
 /* A document that is written over keeps its place in the order of insertion. */
@@ -749,6 +779,7 @@ int store_contract_run(const char *name, store_url_fn url)
         TEST(test_restore_keeps_every_bit),
         TEST(test_restore_wants_all_stamps),
         TEST(test_restore_goes_to_the_end),
+        TEST(test_an_id_inside_a_field),
         TEST(test_filters),
         TEST(test_numbers_and_texts),
         TEST(test_ids_that_look_like_numbers),
@@ -756,6 +787,7 @@ int store_contract_run(const char *name, store_url_fn url)
         TEST(test_all_filters_count),
         TEST(test_sorting),
         TEST(test_paging),
+        TEST(test_nothing_is_dropped_for_want_of_memory),
         TEST(test_writing_over_keeps_the_place),
         TEST(test_capped_collections_lose_their_oldest),
         TEST(test_many_threads),

@@ -14,4 +14,8 @@ typedef void (*store_url_fn)(const struct test_folder *folder, char ret_url[FED_
 /* Run the battery; returns the number of failed tests. */
 int store_contract_run(const char *name, store_url_fn url);
 
+/* Of the battery: out of memory, a query fails, and never answers with a part of what there is. The
+ * store is empty. */
+void store_contract_starve(struct store *store);
+
 #endif /* TESTS_CONTRACT_STORE_CONTRACT_H */

@@ -1,5 +1,7 @@
 /* The MongoDB back end on a real server: the battery, then servers that go away, never answer, lose
  * answers, or do not know us. */
+#include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +141,40 @@ static void test_two_writers_share_one_order(void **state)
     (void)store_close(writers[1]);
 }
 
+/* What adds no document uses no number up: the other's next one would come before ours. */
+static void test_no_number_is_left_out(void **state)
+{
+    static const char *const keys[] = {"a", "b", "c", "d"};
+    const struct store_query all = {.is_ascending = true};
+    struct store *writers[2];
+    json_t *document = json_pack("{s:s}", "client_id", "a");
+    json_t *found = NULL;
+    char name[64];
+
+    (void)state;
+    name_database(name);
+    writers[0] = open_named(name, PATIENT);
+    writers[1] = open_named(name, PATIENT);
+    assert_int_equal(store_put(writers[0], STORE_CLIENTS, document, NULL), 0);
+    assert_int_equal(insert(writers[1], "b", NULL), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(store_put(writers[0], STORE_CLIENTS, document, NULL), 0);
+        assert_int_equal(insert(writers[0], "a", NULL), STORE_EXISTS);
+    }
+    assert_int_equal(insert(writers[0], "c", NULL), 0);
+    assert_int_equal(insert(writers[1], "d", NULL), 0);
+    assert_int_equal(store_find(writers[1], STORE_CLIENTS, &all, &found, NULL, NULL), 0);
+    assert_int_equal(json_array_size(found), 4);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_string_equal(
+            json_string_value(json_object_get(json_array_get(found, i), "client_id")), keys[i]);
+    }
+    json_decref(found);
+    json_decref(document);
+    (void)store_close(writers[0]);
+    (void)store_close(writers[1]);
+}
+
 static void test_the_order_goes_on_after_a_restart(void **state)
 {
     const struct store_query newest = {.limit = 1};
@@ -254,6 +290,7 @@ static void test_a_frozen_server_costs_bounded_time(void **state)
 struct caller {
     struct store *store;
     pthread_t thread;
+    unsigned n_calls;
     uint64_t total_ms;
     unsigned n_failed;
 };
@@ -262,13 +299,14 @@ static void *call_often(void *arg)
 {
     struct caller *caller = arg;
 
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < caller->n_calls; i++) {
         const uint64_t began_ms = fed_clock_mono_ms();
         json_t *document = NULL;
         if (store_get(caller->store, STORE_CLIENTS, "x", &document, NULL) == -FED_E_UNAVAILABLE) {
             caller->total_ms += fed_clock_mono_ms() - began_ms;
             caller->n_failed++;
         }
+        json_decref(document);
     }
     return NULL;
 }
@@ -292,6 +330,7 @@ static void test_callers_do_not_pile_up(void **state)
     assert_int_equal(store_get(store, STORE_CLIENTS, "x", &document, NULL), -FED_E_UNAVAILABLE);
     for (unsigned i = 0; i < 8; i++) {
         callers[i].store = store;
+        callers[i].n_calls = 3;
         assert_int_equal(pthread_create(&callers[i].thread, NULL, call_often, &callers[i]), 0);
     }
     for (unsigned i = 0; i < 8; i++) {
@@ -304,6 +343,90 @@ static void test_callers_do_not_pile_up(void **state)
     assert_true(total_ms < 24000);
     mongo_server_start(&server);
     assert_int_equal(insert_until(store, "after"), 0);
+    (void)store_close(store);
+}
+
+/* That all connections are in use says nothing of the server: the others still wait their turn. */
+static void test_a_full_pool_is_no_outage(void **state)
+{
+    struct caller callers[3] = {0};
+    struct store *store;
+    struct fed_err err = {0};
+    json_t *document = NULL;
+    char name[64];
+
+    (void)state;
+    name_database(name);
+    store = open_named(name, "maxPoolSize=1&waitQueueTimeoutMS=700&socketTimeoutMS=20000");
+    assert_int_equal(insert_until(store, "x"), 0);
+    mongo_server_freeze(&server, true);
+    for (unsigned i = 0; i < 3; i++) { /* the first has the connection */
+        callers[i].store = store;
+        callers[i].n_calls = 1;
+        assert_int_equal(pthread_create(&callers[i].thread, NULL, call_often, &callers[i]), 0);
+        if (i == 0) {
+            (void)poll(NULL, 0, 200);
+            assert_int_equal(store_get(store, STORE_CLIENTS, "x", &document, &err),
+                             -FED_E_UNAVAILABLE);
+            assert_non_null(strstr(err.msg, "in use"));
+        }
+    }
+    (void)poll(NULL, 0, 300);
+    mongo_server_freeze(&server, false);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)pthread_join(callers[i].thread, NULL);
+        assert_int_equal(callers[i].n_failed, 0);
+    }
+    (void)store_close(store);
+}
+
+/* Stands before libc's, which libmongoc asks for the servers of a mongodb+srv URI: a DNS that takes
+ * its time, and knows nothing. */
+static atomic_uint n_asked;
+/* NOLINTBEGIN(readability-non-const-parameter): libc's signature */
+int res_nsearch(void *state,
+                const char *name,
+                int of_class,
+                int type,
+                unsigned char *answer,
+                int size);
+__attribute__((visibility("default"))) int
+res_nsearch(void *state, const char *name, int of_class, int type, unsigned char *answer, int size)
+{
+    (void)state;
+    (void)name;
+    (void)of_class;
+    (void)type;
+    (void)answer;
+    (void)size;
+    (void)atomic_fetch_add(&n_asked, 1);
+    (void)poll(NULL, 0, 500);
+    return -1;
+}
+/* NOLINTEND(readability-non-const-parameter) */
+
+/* Not even while the DNS is asked who the server is. */
+static void test_callers_do_not_ask_one_by_one(void **state)
+{
+    struct store *store = open_url("mongodb+srv://store.confed.invalid/x");
+    struct caller callers[8] = {0};
+    struct fed_err err = {0};
+    json_t *document = NULL;
+
+    (void)state;
+    assert_int_equal(atomic_load(&n_asked), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        callers[i].store = store;
+        callers[i].n_calls = 1;
+        assert_int_equal(pthread_create(&callers[i].thread, NULL, call_often, &callers[i]), 0);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        (void)pthread_join(callers[i].thread, NULL);
+        assert_int_equal(callers[i].n_failed, 1);
+    }
+    assert_in_range(atomic_load(&n_asked), 1, 3);
+    assert_int_equal(store_get(store, STORE_CLIENTS, "x", &document, &err), -FED_E_UNAVAILABLE);
+    assert_non_null(strstr(err.msg, "store.confed.invalid"));
     (void)store_close(store);
 }
 
@@ -404,6 +527,74 @@ static void test_many_inserts_called_again(void **state)
     mongo_proxy_stop(proxy);
 }
 
+/* Who may only look is told of the server too: no index is made for that. */
+static void test_asking_about_a_server_writes_nothing(void **state)
+{
+    struct mongo_proxy *proxy = mongo_proxy_start(server.port);
+    struct store *store = open_proxied(proxy);
+    struct store_about about;
+
+    (void)state;
+    mongo_proxy_lose(proxy, "createIndexes", 2);
+    assert_int_equal(store_about(store, &about, NULL), 0);
+    assert_true(about.version[0] != '\0');
+    assert_true(about.clock_utc_ms > 1700000000000U);
+    assert_int_equal(mongo_proxy_n_lost(proxy), 0);
+    (void)store_close(store);
+    mongo_proxy_stop(proxy);
+}
+
+/* -- answers that say that no majority has it ---------------------------------------------------
+ */
+
+/* What is there already and is ours is no success until a majority has it. */
+static void test_a_majority_is_waited_for(void **state)
+{
+    struct mongo_proxy *proxy = mongo_proxy_start(server.port);
+    struct store *store = open_proxied(proxy);
+    struct fed_err err = {0};
+
+    (void)state;
+    assert_int_equal(insert(store, "first", NULL), 0);
+    mongo_proxy_doubt(proxy, "insert", 2); /* the call tries it twice */
+    assert_int_equal(insert(store, "second", &err), -FED_E_UNAVAILABLE);
+    assert_non_null(strstr(err.msg, "waiting for replication"));
+    assert_int_equal(version_of(store, "second"), 1); /* it was applied */
+    mongo_proxy_doubt(proxy, "insert", 2);
+    assert_int_equal(insert(store, "second", &err), -FED_E_UNAVAILABLE);
+    assert_int_equal(insert(store, "second", &err), 0);
+    assert_int_equal(insert(store, "second", &err), STORE_EXISTS);
+    (void)store_close(store);
+    mongo_proxy_stop(proxy);
+}
+
+/* Nor where one of many was refused for a reason of its own. */
+static void test_a_majority_of_many_is_waited_for(void **state)
+{
+    struct mongo_proxy *proxy = mongo_proxy_start(server.port);
+    struct store *store = open_proxied(proxy);
+    struct fed_err err = {0};
+    json_t *documents[5];
+    int outcomes[5];
+
+    (void)state;
+    assert_int_equal(insert(store, "k-3", NULL), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        documents[i] = json_pack("{s:o}", "client_id", json_sprintf("k-%u", i));
+    }
+    mongo_proxy_doubt(proxy, "insert", 2);
+    assert_int_equal(store_insert_many(store, STORE_CLIENTS, documents, 5, outcomes, &err),
+                     -FED_E_UNAVAILABLE);
+    assert_non_null(strstr(err.msg, "waiting for replication"));
+    assert_int_equal(store_insert_many(store, STORE_CLIENTS, documents, 5, outcomes, &err), 0);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(outcomes[i], i == 3 ? STORE_EXISTS : 0);
+        json_decref(documents[i]);
+    }
+    (void)store_close(store);
+    mongo_proxy_stop(proxy);
+}
+
 /* -- settings -----------------------------------------------------------------------------------
  */
 
@@ -484,8 +675,10 @@ int main(void)
 {
     const struct CMUnitTest everywhere[] = {
         cmocka_unit_test(test_two_writers_share_one_order),
+        cmocka_unit_test(test_no_number_is_left_out),
         cmocka_unit_test(test_the_order_goes_on_after_a_restart),
         cmocka_unit_test(test_what_the_server_looks_for),
+        cmocka_unit_test(test_callers_do_not_ask_one_by_one),
         cmocka_unit_test(test_no_message_holds_a_password),
         cmocka_unit_test(test_settings_that_do_not_fit),
     };
@@ -493,9 +686,13 @@ int main(void)
         cmocka_unit_test(test_a_lost_answer_is_no_failure),
         cmocka_unit_test(test_a_write_called_again_ends_as_the_first),
         cmocka_unit_test(test_many_inserts_called_again),
+        cmocka_unit_test(test_asking_about_a_server_writes_nothing),
+        cmocka_unit_test(test_a_majority_is_waited_for),
+        cmocka_unit_test(test_a_majority_of_many_is_waited_for),
         cmocka_unit_test(test_a_killed_server_is_waited_for),
         cmocka_unit_test(test_a_frozen_server_costs_bounded_time),
         cmocka_unit_test(test_callers_do_not_pile_up),
+        cmocka_unit_test(test_a_full_pool_is_no_outage),
         cmocka_unit_test(test_wrong_credentials_are_told),
     };
     int n_failed;

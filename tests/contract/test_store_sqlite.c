@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <sqlite3.h>
+
 #include "common/base/rand.h"
 #include "common/base/unconst.h"
 #include "tests/contract/store_contract.h"
@@ -222,6 +224,113 @@ static void test_a_full_disk_passes(void **state)
     test_folder_remove(&folder);
 }
 
+/* Of the store that is opened next: SQLite asks us for every pragma. */
+static sqlite3 *seen_db;
+static bool is_flush_refused;
+
+static int may_do(void *arg,
+                  int action,
+                  const char *name,
+                  const char *value,
+                  const char *database,
+                  const char *trigger)
+{
+    (void)arg;
+    (void)database;
+    (void)trigger;
+    return is_flush_refused && action == SQLITE_PRAGMA && strcmp(name, "synchronous") == 0 &&
+                   value != NULL && strcmp(value, "FULL") == 0
+               ? SQLITE_DENY
+               : SQLITE_OK;
+}
+
+static int
+see_db(sqlite3 *db, const char **ret_message, const struct sqlite3_api_routines *routines)
+{
+    (void)ret_message;
+    (void)routines;
+    seen_db = db;
+    return sqlite3_set_authorizer(db, may_do, NULL);
+}
+
+static struct store *open_seen(const struct test_folder *folder)
+{
+    struct store *store;
+
+    assert_int_equal(sqlite3_auto_extension((void (*)(void))see_db), SQLITE_OK);
+    store = open_store(folder);
+    (void)sqlite3_cancel_auto_extension((void (*)(void))see_db);
+    return store;
+}
+
+static int get_synchronous(void)
+{
+    sqlite3_stmt *statement = NULL;
+    int value;
+
+    assert_int_equal(sqlite3_prepare_v2(seen_db, "PRAGMA synchronous", -1, &statement, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    value = sqlite3_column_int(statement, 0);
+    (void)sqlite3_finalize(statement);
+    return value;
+}
+
+/* What is flushed soon does not take the flush from what comes after it, whatever fails. */
+static void test_every_write_has_its_flush(void **state)
+{
+    const int full = 2;
+    struct test_folder folder;
+    struct store *store;
+    struct fed_err err = {0};
+    json_t *document = make_document(0, 0);
+    char *text = calloc(1, STORE_DOCUMENT_MAX + 1);
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, 'x', STORE_DOCUMENT_MAX);
+    test_folder_make(&folder);
+    store = open_seen(&folder);
+    assert_int_equal(store_put_soon(store, STORE_MODELS, document, &err), 0);
+    assert_int_equal(store_put(store, STORE_MODELS, document, &err), 0);
+    assert_int_equal(get_synchronous(), full);
+    is_flush_refused = true;
+    (void)json_object_set_new(document, "text", json_string(text));
+    assert_int_equal(store_put_soon(store, STORE_MODELS, document, &err), -FED_E_LIMIT);
+    is_flush_refused = false;
+    assert_int_equal(insert_text(store, 1, 10, &err), 0);
+    assert_int_equal(get_synchronous(), full);
+    (void)json_object_del(document, "text");
+    assert_int_equal(store_put_soon(store, STORE_MODELS, document, &err), 0);
+    assert_int_equal(store_remove(store, STORE_MODELS, "m-1", &err), 0);
+    assert_int_equal(get_synchronous(), full);
+    (void)store_close(store);
+    test_folder_remove(&folder);
+    json_decref(document);
+    free(text);
+}
+
+/* And what cannot have it is not written. */
+static void test_no_write_without_its_flush(void **state)
+{
+    struct test_folder folder;
+    struct store *store;
+    struct fed_err err = {0};
+    json_t *document = make_document(0, 0);
+
+    (void)state;
+    test_folder_make(&folder);
+    store = open_seen(&folder);
+    assert_int_equal(store_put_soon(store, STORE_MODELS, document, &err), 0);
+    is_flush_refused = true;
+    assert_int_equal(insert_text(store, 1, 10, &err), -FED_E_IO);
+    is_flush_refused = false;
+    assert_int_equal(insert_text(store, 1, 10, &err), 0);
+    (void)store_close(store);
+    test_folder_remove(&folder);
+    json_decref(document);
+}
+
 static void test_files_that_are_no_store(void **state)
 {
     struct test_folder folder;
@@ -270,6 +379,8 @@ int main(void)
         cmocka_unit_test(test_a_killed_writer_loses_nothing_it_was_told),
         cmocka_unit_test(test_a_second_process_is_told_who),
         cmocka_unit_test(test_a_full_disk_passes),
+        cmocka_unit_test(test_every_write_has_its_flush),
+        cmocka_unit_test(test_no_write_without_its_flush),
         cmocka_unit_test(test_files_that_are_no_store),
     };
     const int n_failed = store_contract_run("sqlite", url);

@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <bson/bson.h>
+
 #include "common/conf/conf.h"
 
 #define PAIRS_MAX 64
@@ -168,6 +170,7 @@ struct pair {
     int client;
     int server; /* -1: this place is free */
     bool is_losing;
+    bool is_doubted; /* the next answer */
 };
 
 struct mongo_proxy {
@@ -178,6 +181,7 @@ struct mongo_proxy {
     struct pair pairs[PAIRS_MAX]; /* the thread's */
     pthread_mutex_t lock;
     char command[32]; /* under lock, as the following */
+    bool is_doubting; /* else the answers are lost */
     unsigned n_left;
     unsigned n_lost;
 };
@@ -199,7 +203,7 @@ static void accept_pair(struct mongo_proxy *proxy)
 
     for (size_t i = 0; i < PAIRS_MAX; i++) {
         if (proxy->pairs[i].server < 0) {
-            proxy->pairs[i] = (struct pair){client, server, false};
+            proxy->pairs[i] = (struct pair){.client = client, .server = server};
             if (connect(server, (const struct sockaddr *)(const void *)&address, sizeof(address)) !=
                 0) {
                 end_pair(&proxy->pairs[i]);
@@ -212,7 +216,7 @@ static void accept_pair(struct mongo_proxy *proxy)
 }
 
 /* A request begins with its command's name: a wanted one is counted. */
-static bool is_lost(struct mongo_proxy *proxy, const char *block, size_t size)
+static void look(struct mongo_proxy *proxy, struct pair *pair, const char *block, size_t size)
 {
     bool is_wanted = false;
 
@@ -223,10 +227,36 @@ static bool is_lost(struct mongo_proxy *proxy, const char *block, size_t size)
             is_wanted = memcmp(block + i, proxy->command, n) == 0;
         }
         proxy->n_left -= is_wanted ? 1 : 0;
-        proxy->n_lost += is_wanted ? 1 : 0;
+        proxy->n_lost += is_wanted && !proxy->is_doubting ? 1 : 0;
+        pair->is_losing = pair->is_losing || (is_wanted && !proxy->is_doubting);
+        pair->is_doubted = is_wanted && proxy->is_doubting;
     }
     (void)pthread_mutex_unlock(&proxy->lock);
-    return is_wanted;
+}
+
+/* An OP_MSG (sizes and flags in 20 bytes, a 0, one document) with a doubt. */
+static bool doubt(struct pair *pair)
+{
+    uint8_t block[16384];
+    const ssize_t n = recv(pair->server, block, sizeof(block), 0);
+    bson_t *answer = n > 21 ? bson_new_from_data(block + 21, (size_t)n - 21) : NULL;
+    bson_t error;
+    uint32_t size;
+    bool is_sent;
+
+    assert_non_null(answer); /* small: it comes at once */
+    pair->is_doubted = false;
+    (void)BSON_APPEND_DOCUMENT_BEGIN(answer, "writeConcernError", &error);
+    (void)BSON_APPEND_INT32(&error, "code", 64);
+    (void)BSON_APPEND_UTF8(&error, "errmsg", "waiting for replication timed out");
+    (void)bson_append_document_end(answer, &error);
+    size = BSON_UINT32_TO_LE(21 + answer->len);
+    memcpy(block, &size, sizeof(size));
+    is_sent = send(pair->client, block, 21, MSG_NOSIGNAL | MSG_MORE) == 21 &&
+              send(pair->client, bson_get_data(answer), answer->len, MSG_NOSIGNAL) ==
+                  (ssize_t)answer->len;
+    bson_destroy(answer);
+    return is_sent;
 }
 
 static bool move(int from, int to, char *block, size_t block_size, ssize_t *ret_n)
@@ -253,8 +283,12 @@ static void serve_pair(struct mongo_proxy *proxy, struct pair *pair, bool from_c
     if (from_client) {
         if (!move(pair->client, pair->server, block, sizeof(block), &n)) {
             end_pair(pair);
-        } else if (is_lost(proxy, block, (size_t)n)) {
-            pair->is_losing = true;
+        } else {
+            look(proxy, pair, block, (size_t)n);
+        }
+    } else if (pair->is_doubted) {
+        if (!doubt(pair)) {
+            end_pair(pair);
         }
     } else if (!move(pair->server, pair->is_losing ? -1 : pair->client, block, sizeof(block), &n) ||
                pair->is_losing) {
@@ -314,12 +348,23 @@ uint16_t mongo_proxy_port(const struct mongo_proxy *proxy)
     return port_of(proxy->listener);
 }
 
-void mongo_proxy_lose(struct mongo_proxy *proxy, const char *command, unsigned n)
+static void set(struct mongo_proxy *proxy, const char *command, unsigned n, bool is_doubting)
 {
     (void)pthread_mutex_lock(&proxy->lock);
     (void)snprintf(proxy->command, sizeof(proxy->command), "%s", command);
     proxy->n_left = n;
+    proxy->is_doubting = is_doubting;
     (void)pthread_mutex_unlock(&proxy->lock);
+}
+
+void mongo_proxy_lose(struct mongo_proxy *proxy, const char *command, unsigned n)
+{
+    set(proxy, command, n, false);
+}
+
+void mongo_proxy_doubt(struct mongo_proxy *proxy, const char *command, unsigned n)
+{
+    set(proxy, command, n, true);
 }
 
 unsigned mongo_proxy_n_lost(struct mongo_proxy *proxy)

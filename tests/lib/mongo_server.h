@@ -1,6 +1,6 @@
 /* A server of MongoDB's protocol for tests: the one whose URI CONFED_TEST_MONGODB gives, else a
  * FerretDB of our own (scripts/go-part), which can be killed, frozen and started again. And a proxy
- * that loses answers.
+ * that loses answers, and doubts them.
  */
 #ifndef TESTS_LIB_MONGO_SERVER_H
 #define TESTS_LIB_MONGO_SERVER_H
@@ -41,6 +41,9 @@ uint16_t mongo_proxy_port(const struct mongo_proxy *proxy);
  * connection ends. */
 void mongo_proxy_lose(struct mongo_proxy *proxy, const char *command, unsigned n);
 unsigned mongo_proxy_n_lost(struct mongo_proxy *proxy);
+/* The answers to the next n requests with this command say also that no majority has what was
+ * written (writeConcernError), as a replica set's do whose secondaries lag. */
+void mongo_proxy_doubt(struct mongo_proxy *proxy, const char *command, unsigned n);
 void mongo_proxy_stop(struct mongo_proxy *proxy);
 
 /* A port of the loopback interface that is free now. */

@@ -2,13 +2,17 @@
  * tried where they matter: tests/contract/test_blob_s3.c. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <microhttpd.h>
 
+#include "common/base/clock.h"
 #include "common/net/http_stream.h"
 #include "tests/lib/fixture.h"
 
@@ -269,6 +273,78 @@ static void test_bounds(void **state)
     fed_http_answer_deinit(&answer);
 }
 
+/* A server whose answer's head never ends, a byte at a time. */
+static void *trickle(void *arg)
+{
+    const int client = accept(*(int *)arg, NULL, NULL);
+    const char *text = "HTTP/1.1 200 OK\r\nX-Long: ";
+
+    while (send(client, *text == '\0' ? "x" : text, 1, MSG_NOSIGNAL) == 1) {
+        text += *text == '\0' ? 0 : 1;
+        (void)poll(NULL, 0, 20);
+    }
+    (void)close(client);
+    return NULL;
+}
+
+static void test_a_head_that_never_ends(void **state)
+{
+    struct fixture *f = *state;
+    struct fed_http_exchange exchange = exchange_of(f, "GET", "/");
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const uint64_t start_ms = fed_clock_mono_ms();
+    const uint64_t due_ms = start_ms + 300;
+    struct fed_http_answer answer;
+    char url[64];
+    pthread_t thread;
+
+    assert_int_equal(bind(listener, (struct sockaddr *)(void *)&address, size), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)(void *)&address, &size), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(pthread_create(&thread, NULL, trickle, &listener), 0);
+    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/", ntohs(address.sin_port));
+    exchange.url = url;
+    exchange.due_ms = &due_ms;
+    assert_int_equal(fed_http_exchange(f->pool, &exchange, &answer, &f->err), -FED_E_TIMEOUT);
+    assert_in_range(fed_clock_mono_ms() - start_ms, 300, TEST_WAIT_MS / 2);
+    (void)pthread_join(thread, NULL);
+    (void)close(listener);
+}
+
+/* Who reads may give more time. */
+static int give_time(void *arg,
+                     const struct fed_http_answer *answer,
+                     struct fed_view data,
+                     struct fed_err *err)
+{
+    uint64_t *due_ms = arg;
+
+    (void)answer;
+    (void)data;
+    (void)err;
+    (void)poll(NULL, 0, 400);
+    *due_ms += TEST_WAIT_MS;
+    return 0;
+}
+
+static void test_time_is_given(void **state)
+{
+    struct fixture *f = *state;
+    struct fed_http_exchange exchange = exchange_of(f, "GET", "/");
+    uint64_t due_ms = fed_clock_mono_ms() + 300;
+    struct fed_http_answer answer;
+
+    exchange.on_data = give_time;
+    exchange.arg = &due_ms;
+    exchange.due_ms = &due_ms;
+    exchange.timeout_ms = 0;
+    answer = run(f, &exchange);
+    assert_int_equal(answer.status, 200);
+    fed_http_answer_deinit(&answer);
+}
+
 static void test_settings(void **state)
 {
     struct fed_http_pool_config config = {.ca_file = "/nonexistent"};
@@ -286,8 +362,9 @@ static void test_settings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_methods_and_bodies),   TEST(test_what_an_answer_says),
-        TEST(test_bodies_as_they_come),  TEST(test_bounds),
+        TEST(test_methods_and_bodies),     TEST(test_what_an_answer_says),
+        TEST(test_bodies_as_they_come),    TEST(test_bounds),
+        TEST(test_a_head_that_never_ends), TEST(test_time_is_given),
         cmocka_unit_test(test_settings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
