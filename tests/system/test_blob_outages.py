@@ -139,7 +139,7 @@ class BlobOutage(OutageCase):
         return row["session_id"]
 
     def test_wrong_keys(self):
-        """Said with what to check, and never with the secret; right keys, and all goes on."""
+        """Said with what to check, and never with the secret; right keys, and it works."""
         with self.federation() as fed:
             with unittest.mock.patch.dict(os.environ, FED_REDUCER_BLOB_SECRET_KEY="not this one"):
                 fed.start_reducer()
@@ -150,6 +150,11 @@ class BlobOutage(OutageCase):
             self.assertNotEqual(status, 0)
             self.assertIn("check blob_secret_key", err)
             self.assertNotIn("not this one", err + fed.reducer.text())
+            self.assertEqual(fed.reducer.stop(), 0)
+            fed.processes.remove(fed.reducer)
+            fed.start_reducer()
+            fed.upload_model(fed.folder / "seed.npz")
+            self.assertNotIn(SECRET_KEY, fed.reducer.text())
 
 
 if __name__ == "__main__":
