@@ -1,7 +1,6 @@
 """Blobs that no row names are removed some time after a start: uploads that were cut off."""
 
 import os
-import re
 import signal
 import sys
 import time
@@ -12,14 +11,6 @@ from federation import Federation, random_model
 
 SOON = ("--blob-sweep-after", "1s")
 LEFT = "0123abcd-1111-4222-8333-444444444444"
-
-
-def wait_log(process, pattern, seconds=40):
-    until = time.monotonic() + seconds
-    while not re.search(pattern, process.text()):
-        if time.monotonic() > until:
-            raise federation.Failed(f"no '{pattern}':\n{process.tail()}")
-        time.sleep(0.1)
 
 
 class Tidying(unittest.TestCase):
@@ -39,7 +30,7 @@ class Tidying(unittest.TestCase):
             (blobs / LEFT).write_bytes(b"x" * 5000)
             (blobs / "notes.txt").write_bytes(b"of somebody else")
             fed.start_reducer(options=SOON)
-            wait_log(fed.reducer, r"blobs\.swept blobs=1 bytes=5000")
+            fed.reducer.wait_log(r"blobs\.swept blobs=1 bytes=5000")
             self.assertEqual(sorted(path.name for path in blobs.iterdir()),
                              sorted(before + ["notes.txt"]))
             fed.wait_clients(1)
@@ -65,10 +56,10 @@ class Tidying(unittest.TestCase):
             fed.start_reducer(options=SOON)
             time.sleep(2.5)  # two times due
             self.assertEqual({path.name for path in blobs.iterdir()}, cut_off | {seed, LEFT})
-            os.kill(combiner.popen.pid, signal.SIGCONT)
+            combiner.go_on()
             row = fed.wait_session(session)
             self.assertEqual((row["status"], row["failed_rounds"]), ("Finished", 0))
-            wait_log(fed.reducer, r"blobs\.swept blobs=1 bytes=5000")
+            fed.reducer.wait_log(r"blobs\.swept blobs=1 bytes=5000")
             self.assertEqual({path.name for path in blobs.iterdir()}, cut_off | {seed})
             self.assertEqual(fed.rest("GET", f"/api/v1/models/{min(cut_off)}/download")[0], 200)
 
@@ -78,7 +69,7 @@ class Tidying(unittest.TestCase):
             blobs.mkdir()
             (blobs / LEFT).write_bytes(b"x" * 5000)
             fed.start_reducer(options=SOON)
-            wait_log(fed.reducer, r"blobs\.not_swept blobs=1 unnamed=1")
+            fed.reducer.wait_log(r"blobs\.not_swept blobs=1 unnamed=1")
             self.assertTrue((blobs / LEFT).exists())
 
 
