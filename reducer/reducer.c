@@ -209,7 +209,8 @@ static void init_parts(struct reducer *reducer)
     errand_line_give_way(&reducer->side, &reducer->journal.line);
     attendance_init(&reducer->attendance, &reducer->side, reducer->store);
     records_init(&reducer->records, &reducer->side, reducer->store, &reducer_records_ops, reducer);
-    summing_init(&reducer->summing, reducer->blobs, reducer->work);
+    sweeping_init(&reducer->tidying.sweeping, reducer->store, reducer->blobs);
+    summing_init(&reducer->summing, reducer->blobs, &reducer->tidying.sweeping, reducer->work);
     reducer_host_init(reducer);
     news_init(&reducer->news, reducer->feed);
     store_watch(reducer->store, &(struct store_watcher){news_row, &reducer->news});

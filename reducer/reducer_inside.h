@@ -83,6 +83,7 @@ struct reducer {
     } space;
     struct { /* tidying.c */
         struct sweeping sweeping;
+        char round_id[FED_ROUND_ID_SIZE]; /* open at the start; empty: none */
         struct fed_timer timer;
         struct fed_job job;
         int rc; /* the job's, as the following */

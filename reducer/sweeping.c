@@ -33,6 +33,13 @@ static bool is_ours(const char *key)
     return false;
 }
 
+void sweeping_init(struct sweeping *sweeping, struct store *store, struct blob_store *blobs)
+{
+    *sweeping = (struct sweeping){.store = store, .blobs = blobs};
+    (void)pthread_mutex_init(&sweeping->lock, NULL);
+    atomic_init(&sweeping->is_stopped, false);
+}
+
 int sweeping_list(struct sweeping *sweeping, struct fed_err *err)
 {
     char(*page)[BLOB_KEY_MAX + 1] = calloc(PAGE, sizeof(*page));
@@ -41,7 +48,8 @@ int sweeping_list(struct sweeping *sweeping, struct fed_err *err)
     int rc = 0;
 
     sweeping->keys = calloc(SWEEPING_KEYS_MAX, sizeof(*sweeping->keys));
-    if (page == NULL || sweeping->keys == NULL) {
+    sweeping->is_kept = calloc(SWEEPING_KEYS_MAX, sizeof(*sweeping->is_kept));
+    if (page == NULL || sweeping->keys == NULL || sweeping->is_kept == NULL) {
         rc = fed_err_set(err, FED_E_NOMEM, "the keys of blobs");
     }
     while (rc == 0 && n > 0 && sweeping->n_keys < SWEEPING_KEYS_MAX) {
@@ -58,9 +66,37 @@ int sweeping_list(struct sweeping *sweeping, struct fed_err *err)
     }
     free(page);
     if (rc < 0) {
-        sweeping_deinit(sweeping);
+        sweeping_forget(sweeping);
     }
     return rc;
+}
+
+static int compare(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+/* Where it stands among the keys; n_keys: nowhere. */
+static size_t find_key(const struct sweeping *sweeping, const char *key)
+{
+    char(*found)[BLOB_KEY_MAX + 1] =
+        sweeping->n_keys == 0
+            ? NULL
+            : bsearch(key, sweeping->keys, sweeping->n_keys, sizeof(*sweeping->keys), compare);
+
+    return found == NULL ? sweeping->n_keys : (size_t)(found - sweeping->keys);
+}
+
+void sweeping_keep(struct sweeping *sweeping, const char *key)
+{
+    size_t at;
+
+    (void)pthread_mutex_lock(&sweeping->lock);
+    at = find_key(sweeping, key);
+    if (at < sweeping->n_keys) {
+        sweeping->is_kept[at] = true;
+    }
+    (void)pthread_mutex_unlock(&sweeping->lock);
 }
 
 /* -- who names them -----------------------------------------------------------------------------
@@ -72,22 +108,14 @@ struct naming {
     bool *is_named;    /* (n_keys,) */
 };
 
-static int compare(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
 static int name(void *arg, json_t *row, struct fed_err *err)
 {
     const struct naming *naming = arg;
-    const struct sweeping *sweeping = naming->sweeping;
-    const char *key = rows_get_text(row, naming->field, "");
-    char(*found)[BLOB_KEY_MAX + 1] =
-        bsearch(key, sweeping->keys, sweeping->n_keys, sizeof(*sweeping->keys), compare);
+    const size_t at = find_key(naming->sweeping, rows_get_text(row, naming->field, ""));
 
     (void)err;
-    if (found != NULL) {
-        naming->is_named[found - sweeping->keys] = true;
+    if (at < naming->sweeping->n_keys) {
+        naming->is_named[at] = true;
     }
     return 0;
 }
@@ -125,8 +153,26 @@ static int find_row(struct sweeping *sweeping, const char *key, struct fed_err *
     return rc;
 }
 
-static int remove_one(struct sweeping *sweeping, const char *key, struct fed_err *err)
+/* Unless it is written again: whoever wants to waits until it is gone. */
+static int remove_blob(struct sweeping *sweeping, size_t at, uint64_t size, struct fed_err *err)
 {
+    int rc = 0;
+
+    (void)pthread_mutex_lock(&sweeping->lock);
+    if (!sweeping->is_kept[at]) {
+        rc = blob_remove(sweeping->blobs, sweeping->keys[at], err);
+        if (rc == 0) {
+            sweeping->n_removed++;
+            sweeping->bytes += size;
+        }
+    }
+    (void)pthread_mutex_unlock(&sweeping->lock);
+    return rc < 0 ? rc : 0;
+}
+
+static int remove_one(struct sweeping *sweeping, size_t at, struct fed_err *err)
+{
+    const char *key = sweeping->keys[at];
     uint64_t size = 0;
     int rc = find_row(sweeping, key, err);
 
@@ -134,12 +180,7 @@ static int remove_one(struct sweeping *sweeping, const char *key, struct fed_err
         return rc < 0 ? rc : 0;
     }
     rc = blob_stat(sweeping->blobs, key, &size, err);
-    rc = rc != 0 ? rc : blob_remove(sweeping->blobs, key, err);
-    if (rc == 0) {
-        sweeping->n_removed++;
-        sweeping->bytes += size;
-    }
-    return rc < 0 ? rc : 0;
+    return rc < 0 ? rc : rc > 0 ? 0 : remove_blob(sweeping, at, size, err);
 }
 
 int sweeping_run(struct sweeping *sweeping, struct fed_err *err)
@@ -149,12 +190,14 @@ int sweeping_run(struct sweeping *sweeping, struct fed_err *err)
     int rc = naming.is_named == NULL ? fed_err_set(err, FED_E_NOMEM, "the keys of blobs")
                                      : mark(sweeping, &naming, err);
 
+    sweeping->n_removed = 0;
+    sweeping->bytes = 0;
     if (rc == 0 && sweeping->n_unnamed > sweeping->n_keys / 2) {
         rc = SWEEPING_DOUBTFUL;
     }
     for (size_t i = 0; rc == 0 && i < sweeping->n_keys; i++) {
         if (!naming.is_named[i] && !atomic_load(&sweeping->is_stopped)) {
-            rc = remove_one(sweeping, sweeping->keys[i], err);
+            rc = remove_one(sweeping, i, err);
         }
     }
     free(naming.is_named);
@@ -166,9 +209,19 @@ void sweeping_stop(struct sweeping *sweeping)
     atomic_store(&sweeping->is_stopped, true);
 }
 
+void sweeping_forget(struct sweeping *sweeping)
+{
+    (void)pthread_mutex_lock(&sweeping->lock);
+    free(sweeping->keys);
+    free(sweeping->is_kept);
+    sweeping->keys = NULL;
+    sweeping->is_kept = NULL;
+    sweeping->n_keys = 0;
+    (void)pthread_mutex_unlock(&sweeping->lock);
+}
+
 void sweeping_deinit(struct sweeping *sweeping)
 {
-    free(sweeping->keys);
-    sweeping->keys = NULL;
-    sweeping->n_keys = 0;
+    sweeping_forget(sweeping);
+    (void)pthread_mutex_destroy(&sweeping->lock);
 }

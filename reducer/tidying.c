@@ -1,22 +1,23 @@
 /* Once after the start: blobs that no row names (sweeping.h).
  *
- *   before REST listens: list ──▶ serving ──DELAY_MS──▶ a worker: remove ──▶ one line in the log
+ *   before REST listens: list ──▶ serving ──blob_sweep_after──▶ a worker: remove ──▶ one line in
+ * the log ▲                                   │ └───── a store is away: again ──────┘
  *
- * Not where a round is open: its model may lie there already, and gets its row soon. The delay is
- * for an older reducer on the same store that is about to notice that it is one.
+ * Rounds go on meanwhile: the model that one makes is kept (summing.c). But the round that was open
+ * at the start is waited for: its model may lie there already, and gets its row soon. The delay is
+ * for whoever else writes here between a blob and its row: an older reducer that is about to notice
+ * that it is one.
  */
+#include <string.h>
+
 #include "common/base/log.h"
 #include "reducer/reducer_inside.h"
-
-#define DELAY_MS 10000U
 
 void reducer_list_blobs(struct reducer *reducer)
 {
     struct sweeping *sweeping = &reducer->tidying.sweeping;
     struct fed_err err = {0};
 
-    *sweeping = (struct sweeping){.store = reducer->store, .blobs = reducer->blobs};
-    atomic_init(&sweeping->is_stopped, false);
     if (sweeping_list(sweeping, &err) < 0) {
         fed_log(FED_LOG_WARNING, "blobs", "not_swept", "why=\"%s\"", err.msg);
     }
@@ -27,6 +28,12 @@ static void work(void *arg)
     struct reducer *reducer = arg;
 
     reducer->tidying.rc = sweeping_run(&reducer->tidying.sweeping, &reducer->tidying.err);
+}
+
+static void start_timer(struct reducer *reducer)
+{
+    fed_timer_start(reducer->loop, &reducer->tidying.timer,
+                    reducer_now_ms(reducer) + reducer->settings->blob_sweep_after_ms);
 }
 
 static void on_worked(void *arg)
@@ -46,14 +53,23 @@ static void on_worked(void *arg)
     } else if (reducer->tidying.rc < 0) {
         fed_log(FED_LOG_WARNING, "blobs", "not_swept", "why=\"%s\"", reducer->tidying.err.msg);
     }
-    sweeping_deinit(sweeping);
+    if (reducer->tidying.rc < 0 && !reducer->end.is_draining) {
+        start_timer(reducer);
+    } else {
+        sweeping_forget(sweeping);
+    }
     reducer_job_ended(reducer);
 }
 
 static void on_due(void *arg)
 {
     struct reducer *reducer = arg;
+    const char *round_id = reducer->tidying.round_id;
 
+    if (round_id[0] != '\0' && !federation_is_over(reducer->federation, round_id)) {
+        start_timer(reducer);
+        return;
+    }
     reducer->end.n_jobs++;
     fed_job_init(&reducer->tidying.job, work, on_worked, reducer);
     fed_workers_submit(reducer->workers, NULL, &reducer->tidying.job);
@@ -61,9 +77,14 @@ static void on_due(void *arg)
 
 void reducer_tidy_later(struct reducer *reducer)
 {
+    const struct round *round = federation_get_round(reducer->federation);
+
     fed_timer_init(&reducer->tidying.timer, on_due, reducer);
-    if (reducer->tidying.sweeping.n_keys > 0 && federation_get_round(reducer->federation) == NULL) {
-        fed_timer_start(reducer->loop, &reducer->tidying.timer, reducer_now_ms(reducer) + DELAY_MS);
+    if (round != NULL) {
+        memcpy(reducer->tidying.round_id, round->round_id, sizeof(reducer->tidying.round_id));
+    }
+    if (reducer->tidying.sweeping.n_keys > 0) {
+        start_timer(reducer);
     }
 }
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -106,6 +107,14 @@ class Process:
 
     def text(self):
         return self.log_path.read_text(errors="replace")
+
+    def wait_log(self, pattern, seconds=40):
+        """Until a line of it matches."""
+        until = time.monotonic() + seconds
+        while not re.search(pattern, self.text()):
+            if time.monotonic() > until:
+                raise Failed(f"{self.name} does not say '{pattern}':\n{self.tail()}")
+            time.sleep(0.1)
 
     def tail(self, lines=40):
         return "\n".join(self.text().splitlines()[-lines:])

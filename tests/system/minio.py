@@ -43,6 +43,15 @@ class MinioServer(Server):
         """A new, empty place for blobs, in a bucket that the first writer makes."""
         return f"s3://confed-test/run-{self.new_place()}"
 
+    def put(self, url, key, data):
+        """An object beside the reducer's, by curl."""
+        subprocess.run(["curl", "--silent", "--show-error", "--fail", "--aws-sigv4",
+                        "aws:amz:us-east-1:s3", "--user", f"{ACCESS_KEY}:{SECRET_KEY}",
+                        "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "--request",
+                        "PUT", "--data-binary", "@-",
+                        f"{self.endpoint}/{url.removeprefix('s3://')}/{key}"],
+                       input=data, check=True, stdout=subprocess.DEVNULL)
+
     def environment(self):
         """The reducer's settings that go with it."""
         return {"FED_REDUCER_BLOB_ENDPOINT": self.endpoint,

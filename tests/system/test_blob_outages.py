@@ -119,6 +119,21 @@ class BlobOutage(OutageCase):
                              hashlib.sha256(seed).digest())
             self.check(fed, self.finish(fed, self.begin(fed, model)))
 
+    def test_sweep(self):
+        """The store goes away before blobs are swept, and they are when it is back."""
+        left = "0123abcd-1111-4222-8333-444444444444"
+        with self.federation() as fed:
+            fed.start_reducer()
+            self.seed(fed)
+            self.assertEqual(fed.reducer.stop(), 0)
+            fed.processes.remove(fed.reducer)
+            self.server.put(fed.blob, left, b"x" * 5000)
+            fed.start_reducer(options=("--blob-sweep-after", "2s"))
+            self.server.kill()
+            fed.reducer.wait_log(r"blobs\.not_swept why=.*object store 127\.0\.0\.1")
+            self.server.start()
+            fed.reducer.wait_log(r"blobs\.swept blobs=1 bytes=5000")
+
     @staticmethod
     def new_session(fed, model):
         status, row = fed.rest("POST", "/api/v1/sessions/", {"session_config": {
@@ -130,7 +145,7 @@ class BlobOutage(OutageCase):
         return row["session_id"]
 
     def test_wrong_keys(self):
-        """Said with what to check, and never with the secret; right keys, and all goes on."""
+        """Said with what to check, and never with the secret; right keys, and it works."""
         with self.federation() as fed:
             with unittest.mock.patch.dict(os.environ, FED_REDUCER_BLOB_SECRET_KEY="not this one"):
                 fed.start_reducer()
@@ -141,6 +156,11 @@ class BlobOutage(OutageCase):
             self.assertNotEqual(status, 0)
             self.assertIn("check blob_secret_key", err)
             self.assertNotIn("not this one", err + fed.reducer.text())
+            self.assertEqual(fed.reducer.stop(), 0)
+            fed.processes.remove(fed.reducer)
+            fed.start_reducer()
+            fed.upload_model(fed.folder / "seed.npz")
+            self.assertNotIn(SECRET_KEY, fed.reducer.text())
 
 
 if __name__ == "__main__":

@@ -62,8 +62,7 @@ static int set_up(void **state)
     add_row(
         f, STORE_PACKAGES,
         json_pack("{s:s,s:s}", "package_id", KEY("4"), "storage_file_name", KEY("4") ".tar.gz"));
-    f->sweeping.store = f->store;
-    f->sweeping.blobs = f->blobs;
+    sweeping_init(&f->sweeping, f->store, f->blobs);
     *state = f;
     return 0;
 }
@@ -148,6 +147,38 @@ static void test_a_store_that_names_little_is_doubted(void **state)
     assert_true(has(f, KEY("5")) && has(f, KEY("9")));
 }
 
+/* A round that was cut off between blob and row writes the same one again. */
+static void test_what_is_written_again_stays(void **state)
+{
+    struct fixture *f = *state;
+
+    add_blob(f, KEY("5"));
+    add_blob(f, KEY("6"));
+    assert_int_equal(sweeping_list(&f->sweeping, NULL), 0);
+    sweeping_keep(&f->sweeping, KEY("5"));
+    sweeping_keep(&f->sweeping, KEY("7")); /* was not there */
+    assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_int_equal(f->sweeping.n_removed, 1);
+    assert_true(has(f, KEY("5")));
+    assert_false(has(f, KEY("6")));
+    sweeping_forget(&f->sweeping);
+    sweeping_keep(&f->sweeping, KEY("5")); /* a round after the sweep */
+}
+
+/* After a run that a store's absence ended: what is left, and no count of what went before. */
+static void test_another_run_goes_on(void **state)
+{
+    struct fixture *f = *state;
+
+    add_blob(f, KEY("5"));
+    assert_int_equal(sweeping_list(&f->sweeping, NULL), 0);
+    assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_int_equal(f->sweeping.n_removed, 1);
+    assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_int_equal(f->sweeping.n_removed, 0);
+    assert_int_equal(f->sweeping.bytes, 0);
+}
+
 static void test_a_stopped_one_removes_no_more(void **state)
 {
     struct fixture *f = *state;
@@ -166,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_what_nobody_names_goes),        TEST(test_what_is_new_stays),
         TEST(test_what_is_not_ours_stays),        TEST(test_a_store_that_names_little_is_doubted),
+        TEST(test_what_is_written_again_stays),   TEST(test_another_run_goes_on),
         TEST(test_a_stopped_one_removes_no_more),
     };
 
