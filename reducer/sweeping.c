@@ -173,14 +173,14 @@ static int remove_blob(struct sweeping *sweeping, size_t at, uint64_t size, stru
 static int remove_one(struct sweeping *sweeping, size_t at, struct fed_err *err)
 {
     const char *key = sweeping->keys[at];
-    uint64_t size = 0;
+    struct blob_info info;
     int rc = find_row(sweeping, key, err);
 
     if (rc != 0) {
         return rc < 0 ? rc : 0;
     }
-    rc = blob_stat(sweeping->blobs, key, &size, err);
-    return rc < 0 ? rc : rc > 0 ? 0 : remove_blob(sweeping, at, size, err);
+    rc = blob_stat(sweeping->blobs, key, &info, err);
+    return rc < 0 ? rc : rc > 0 ? 0 : remove_blob(sweeping, at, info.size, err);
 }
 
 int sweeping_run(struct sweeping *sweeping, struct fed_err *err)

@@ -80,9 +80,9 @@ static int tear_down(void **state)
 
 static bool has(const struct fixture *f, const char *key)
 {
-    uint64_t size;
+    struct blob_info info;
 
-    return blob_stat(f->blobs, key, &size, NULL) == 0;
+    return blob_stat(f->blobs, key, &info, NULL) == 0;
 }
 
 static void test_what_nobody_names_goes(void **state)
