@@ -1,27 +1,15 @@
-/* Once after the start: blobs that no row names (sweeping.h).
+/* Soon after the start, and again and again: old blobs that no row names go (sweeping.h).
  *
- *   before REST listens: list ──▶ serving ──blob_sweep_after──▶ a worker: remove ──▶ one line in
- * the log ▲                                   │ └───── a store is away: again ──────┘
+ *   serving ──FIRST_MS──▶ a worker: sweeping_run() ──▶ a line in the log ──blob_sweep_after──┐
+ *                              ▲─────────────────────────────────────────────────────────────┘
  *
- * Rounds go on meanwhile: the model that one makes is kept (summing.c). But the round that was open
- * at the start is waited for: its model may lie there already, and gets its row soon. The delay is
- * for whoever else writes here between a blob and its row: an older reducer that is about to notice
- * that it is one.
+ * Rounds go on meanwhile: the model that one makes is kept (summing.c). A store that is away is
+ * asked again as any other time.
  */
-#include <string.h>
-
 #include "common/base/log.h"
 #include "reducer/reducer_inside.h"
 
-void reducer_list_blobs(struct reducer *reducer)
-{
-    struct sweeping *sweeping = &reducer->tidying.sweeping;
-    struct fed_err err = {0};
-
-    if (sweeping_list(sweeping, &err) < 0) {
-        fed_log(FED_LOG_WARNING, "blobs", "not_swept", "why=\"%s\"", err.msg);
-    }
-}
+#define FIRST_MS 10000U /* the federation gathers first */
 
 static void work(void *arg)
 {
@@ -30,16 +18,15 @@ static void work(void *arg)
     reducer->tidying.rc = sweeping_run(&reducer->tidying.sweeping, &reducer->tidying.err);
 }
 
-static void start_timer(struct reducer *reducer)
+static void start_timer(struct reducer *reducer, uint64_t after_ms)
 {
-    fed_timer_start(reducer->loop, &reducer->tidying.timer,
-                    reducer_now_ms(reducer) + reducer->settings->blob_sweep_after_ms);
+    fed_timer_start(reducer->loop, &reducer->tidying.timer, reducer_now_ms(reducer) + after_ms);
 }
 
 static void on_worked(void *arg)
 {
     struct reducer *reducer = arg;
-    struct sweeping *sweeping = &reducer->tidying.sweeping;
+    const struct sweeping *sweeping = &reducer->tidying.sweeping;
 
     if (sweeping->n_removed > 0) {
         fed_log(FED_LOG_INFO, "blobs", "swept", "blobs=%zu bytes=%llu", sweeping->n_removed,
@@ -53,10 +40,8 @@ static void on_worked(void *arg)
     } else if (reducer->tidying.rc < 0) {
         fed_log(FED_LOG_WARNING, "blobs", "not_swept", "why=\"%s\"", reducer->tidying.err.msg);
     }
-    if (reducer->tidying.rc < 0 && !reducer->end.is_draining) {
-        start_timer(reducer);
-    } else {
-        sweeping_forget(sweeping);
+    if (!reducer->end.is_draining) {
+        start_timer(reducer, reducer->settings->blob_sweep_after_ms);
     }
     reducer_job_ended(reducer);
 }
@@ -64,28 +49,18 @@ static void on_worked(void *arg)
 static void on_due(void *arg)
 {
     struct reducer *reducer = arg;
-    const char *round_id = reducer->tidying.round_id;
 
-    if (round_id[0] != '\0' && !federation_is_over(reducer->federation, round_id)) {
-        start_timer(reducer);
-        return;
-    }
     reducer->end.n_jobs++;
     fed_job_init(&reducer->tidying.job, work, on_worked, reducer);
     fed_workers_submit(reducer->workers, NULL, &reducer->tidying.job);
 }
 
-void reducer_tidy_later(struct reducer *reducer)
+void reducer_start_tidying(struct reducer *reducer)
 {
-    const struct round *round = federation_get_round(reducer->federation);
+    const uint64_t after_ms = reducer->settings->blob_sweep_after_ms;
 
     fed_timer_init(&reducer->tidying.timer, on_due, reducer);
-    if (round != NULL) {
-        memcpy(reducer->tidying.round_id, round->round_id, sizeof(reducer->tidying.round_id));
-    }
-    if (reducer->tidying.sweeping.n_keys > 0) {
-        start_timer(reducer);
-    }
+    start_timer(reducer, after_ms < FIRST_MS ? after_ms : FIRST_MS);
 }
 
 void reducer_stop_tidying(struct reducer *reducer)
