@@ -305,7 +305,8 @@ class Ops(unittest.TestCase):
         fed.start_combiner()
         fed.start_clients(2)
         seed = fed.upload_model(random_model(fed.folder / "seed.npz"))
-        session = fed.start_session(seed, rounds=200, clients_required=2)
+        # More rounds than the test has time for: it is stopped.
+        session = fed.start_session(seed, rounds=1000000, clients_required=2)
         fed.wait_live(lambda live: live["session"]["rounds_done"] >= 2)
         ballast = pathlib.Path(folder) / "ballast"
         ballast.write_bytes(bytes(60 * MIB))
@@ -317,7 +318,6 @@ class Ops(unittest.TestCase):
         self.assertEqual(fed.cli("doctor", expect=None)[0], 1)
         self.assertTrue(fed.reducer.is_running())
         done = live["session"]["rounds_done"]
-        self.assertLess(done, 200)
         time.sleep(2)
         self.assertEqual(fed.live()["session"]["rounds_done"], done)  # and it stays so
         ballast.unlink()
