@@ -48,9 +48,9 @@ class Outage(OutageCase):
         self.assertEqual(status, 200)
         self.assertTrue(text.startswith(b"OK"), text)
 
-    def away_at(self, point, away=None):
+    def away_at(self, point, away=None, options=()):
         """The reducer stands still at the point while the database is killed."""
-        with self.stopped_at(point) as fed:
+        with self.stopped_at(point, options) as fed:
             self.server.kill()
             fed.reducer.go_on()
             began = time.monotonic()
@@ -83,6 +83,10 @@ class Outage(OutageCase):
 
     def test_commit(self):
         self.away_at("reducer.blob_written", self.says_so)
+
+    def test_commit_beside_sweeps(self):
+        """The model has waited for its row for longer than blobs without one stay."""
+        self.away_at("reducer.blob_written", options=("--blob-sweep-after", "1s"))
 
     def test_committed_and_validating(self):
         self.away_at("reducer.committed")
