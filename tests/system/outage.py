@@ -6,7 +6,7 @@ import threading
 import unittest
 
 import data
-from federation import Federation
+from federation import Failed, Federation
 
 N_CLIENTS = 2
 ROUNDS = 2
@@ -81,6 +81,14 @@ class OutageCase(unittest.TestCase):
             "sha256": [r["model_sha256"] for r in done],
             "stored": [stored_sha256(fed, r["model_id"]) for r in done],
         }
+
+    @staticmethod
+    def check_awaited(fed, *words):
+        """The live state, /health and `confed status` say what is awaited: all of the words."""
+        live = fed.wait_live(lambda state: state["trouble"], 30, "the trouble")
+        for said in (live["trouble"][0], fed.rest("GET", "/health")[1].decode(), fed.cli("status")):
+            if not all(word in said for word in words):
+                raise Failed(f"this does not say what is awaited: {said}")
 
     def check(self, fed, got):
         self.assertEqual(self.calm["phases"], ["committed"] * ROUNDS)

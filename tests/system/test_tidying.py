@@ -29,8 +29,7 @@ class Tidying(unittest.TestCase):
             fed.wait_clients(1)
             model = fed.upload_model(random_model(fed.folder / "seed.npz"))
             fed.wait_session(fed.start_session(model, rounds=1))
-            self.assertEqual(fed.reducer.stop(), 0)
-            fed.processes.remove(fed.reducer)
+            fed.stop_reducer()
             blobs = fed.folder / "blobs"
             add_blob(blobs, LEFT)
             add_blob(blobs, "notes.txt")
@@ -54,8 +53,7 @@ class Tidying(unittest.TestCase):
             fed.wait_clients(1)
             seed = fed.upload_model(random_model(fed.folder / "seed.npz"))
             session = fed.start_session(seed, rounds=1)
-            self.assertEqual(fed.reducer.wait_end(60), -9)
-            fed.processes.remove(fed.reducer)
+            fed.reducer_ended(-9)
             blobs = fed.folder / "blobs"
             cut_off = {path.name for path in blobs.iterdir()} - {seed}
             self.assertEqual(len(cut_off), 1)
