@@ -257,8 +257,8 @@ static int check_blobs(struct copy *copy, struct fed_err *err)
 
     json_object_foreach(copy->sums, key, sum)
     {
-        uint64_t size = 0;
-        rc = blob_key_is_valid(key) ? blob_stat(copy->copying->to_blobs, key, &size, err) : 0;
+        struct blob_info info;
+        rc = blob_key_is_valid(key) ? blob_stat(copy->copying->to_blobs, key, &info, err) : 0;
         if (rc < 0) {
             return rc;
         }

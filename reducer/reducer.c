@@ -209,13 +209,15 @@ static void init_parts(struct reducer *reducer)
     errand_line_give_way(&reducer->side, &reducer->journal.line);
     attendance_init(&reducer->attendance, &reducer->side, reducer->store);
     records_init(&reducer->records, &reducer->side, reducer->store, &reducer_records_ops, reducer);
-    summing_init(&reducer->summing, reducer->blobs, reducer->work);
+    sweeping_init(&reducer->tidying.sweeping, reducer->store, reducer->blobs,
+                  reducer->settings->blob_sweep_after_ms);
+    summing_init(&reducer->summing, reducer->blobs, &reducer->tidying.sweeping, reducer->work);
     reducer_host_init(reducer);
     news_init(&reducer->news, reducer->feed);
     store_watch(reducer->store, &(struct store_watcher){news_row, &reducer->news});
     fed_timer_init(&reducer->tick, on_tick, reducer);
     fed_timer_init(&reducer->space.timer, NULL, reducer);   /* until reducer_watch_space() */
-    fed_timer_init(&reducer->tidying.timer, NULL, reducer); /* until reducer_tidy_later() */
+    fed_timer_init(&reducer->tidying.timer, NULL, reducer); /* until reducer_start_tidying() */
     fed_timer_init(&reducer->end.limit, on_limit, reducer);
     fed_event_init(&reducer->end.event, on_stop, reducer);
     reducer->started_ms = reducer_now_ms(reducer);
@@ -293,9 +295,6 @@ int reducer_new(const struct settings *settings, struct reducer **ret_reducer, s
     }
     init_parts(reducer);
     rc = fed_rpc_new(reducer->loop, &reducer->rpc, err);
-    if (rc == 0) {
-        reducer_list_blobs(reducer);
-    }
     rc = rc < 0 ? rc : listen_http(reducer, err);
     rc = rc < 0 ? rc : reducer_enter(reducer, err);
     if (rc < 0) {
@@ -347,7 +346,7 @@ int reducer_run(struct reducer *reducer)
             rest_server_port(reducer->rest), federation_server_port(reducer->port),
             (unsigned long long)reducer->journal.epoch, CONFED_VERSION);
     write_ready(reducer);
-    reducer_tidy_later(reducer);
+    reducer_start_tidying(reducer);
     reducer->end.has_run = true;
     reducer_turn(reducer);
     fed_loop_run(reducer->loop);

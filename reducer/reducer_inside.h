@@ -124,10 +124,8 @@ void reducer_start_session(struct reducer *reducer, struct host_ask *ask);
 void reducer_do_chore(struct reducer *reducer, struct host_ask *ask);
 void reducer_watch_space(struct reducer *reducer); /* before the loop runs; blocks */
 
-/* -- tidying.c: the blobs that nobody names. Before REST listens, then before the loop runs, then
- * at the end. */
-void reducer_list_blobs(struct reducer *reducer); /* blocks */
-void reducer_tidy_later(struct reducer *reducer);
+/* -- tidying.c: the blobs that nobody names. Before the loop runs, and at the end. */
+void reducer_start_tidying(struct reducer *reducer);
 void reducer_stop_tidying(struct reducer *reducer);
 
 /* -- resuming.c: before the loop runs. May be called again after a failure. */

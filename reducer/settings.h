@@ -25,6 +25,7 @@ struct settings {
     const char *log_level;
     bool log_json;
     uint64_t http_connections_max;
+    uint64_t blob_sweep_after_ms;
     uint64_t workers;
     uint64_t heartbeat_limit_ms;
     uint64_t reattach_grace_ms;

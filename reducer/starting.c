@@ -102,7 +102,7 @@ static int choose_model(struct store *store, const json_t *row, char *ret_id, st
 static int check_model(const struct reducer *reducer, const char *model_id, struct fed_err *err)
 {
     json_t *row = NULL;
-    uint64_t size = 0;
+    struct blob_info info;
     bool is_pruned;
     int rc;
 
@@ -118,7 +118,7 @@ static int check_model(const struct reducer *reducer, const char *model_id, stru
     if (rc != 0) {
         return rc < 0 ? rc : NO_MODEL;
     }
-    rc = blob_stat(reducer->blobs, model_id, &size, err);
+    rc = blob_stat(reducer->blobs, model_id, &info, err);
     return rc == BLOB_NOT_FOUND || rc == -FED_E_INVALID ? NO_MODEL : rc;
 }
 

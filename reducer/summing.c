@@ -19,9 +19,13 @@
 static const struct fed_npz_limits limits = {.file_size_max = UINT64_MAX / 2,
                                              .elements_max = FED_ELEMENTS_MAX};
 
-void summing_init(struct summing *summing, struct blob_store *blobs, const char *folder)
+void summing_init(struct summing *summing,
+                  struct blob_store *blobs,
+                  struct sweeping *sweeping,
+                  const char *folder)
 {
     summing->blobs = blobs;
+    summing->sweeping = sweeping;
     (void)snprintf(summing->folder, sizeof(summing->folder), "%s", folder);
     atomic_init(&summing->n_rounds, 0);
 }
@@ -412,6 +416,7 @@ static int finish(struct summing_task *task, struct fed_err *err)
     task->finish_ms = fed_clock_mono_ms() - begun_ms;
     if (rc == 0) {
         keep(task->summing, task->base.model_id);
+        sweeping_keep(task->summing->sweeping, task->base.model_id);
         rc = store_model(task, path, err);
         task->commit_ms = fed_clock_mono_ms() - begun_ms - task->finish_ms;
     }

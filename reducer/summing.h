@@ -21,6 +21,7 @@
 #include "reducer/blob/blob.h"
 #include "reducer/core/federation.h"
 #include "reducer/errand.h"
+#include "reducer/sweeping.h"
 
 #define SUMMING_FILES_MAX 2 /* base and newest model */
 
@@ -34,6 +35,7 @@ struct summing_added {
 struct summing {
     struct errand_line line;
     struct blob_store *blobs;        /* borrowed */
+    struct sweeping *sweeping;       /* borrowed: is told what is written */
     char folder[FED_PATH_SIZE];      /* for files of the moment */
     atomic_uint_fast64_t n_rounds;   /* resets asked for: older additions are given up */
     struct {                         /* the running errand's */
@@ -78,7 +80,10 @@ struct summing_task {
     void *arg;
 };
 
-void summing_init(struct summing *summing, struct blob_store *blobs, const char *folder);
+void summing_init(struct summing *summing,
+                  struct blob_store *blobs,
+                  struct sweeping *sweeping,
+                  const char *folder);
 void summing_deinit(struct summing *summing); /* after the line is idle */
 
 struct summing_task *summing_task_new(enum summing_verb verb); /* NULL: out of memory */

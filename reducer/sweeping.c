@@ -1,11 +1,10 @@
 #include "reducer/sweeping.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/id.h"
-#include "reducer/pages.h"
-#include "reducer/rows.h"
+#include "reducer/store/store.h"
 
 #define PAGE 1000U /* keys of one call */
 
@@ -33,81 +32,27 @@ static bool is_ours(const char *key)
     return false;
 }
 
-int sweeping_list(struct sweeping *sweeping, struct fed_err *err)
+void sweeping_init(struct sweeping *sweeping,
+                   struct store *store,
+                   struct blob_store *blobs,
+                   uint64_t age_ms)
 {
-    char(*page)[BLOB_KEY_MAX + 1] = calloc(PAGE, sizeof(*page));
-    char after[BLOB_KEY_MAX + 1] = "";
-    size_t n = PAGE;
-    int rc = 0;
+    *sweeping = (struct sweeping){.store = store, .blobs = blobs, .age_ms = age_ms};
+    (void)pthread_mutex_init(&sweeping->lock, NULL);
+    atomic_init(&sweeping->is_stopped, false);
+}
 
-    sweeping->keys = calloc(SWEEPING_KEYS_MAX, sizeof(*sweeping->keys));
-    if (page == NULL || sweeping->keys == NULL) {
-        rc = fed_err_set(err, FED_E_NOMEM, "the keys of blobs");
-    }
-    while (rc == 0 && n > 0 && sweeping->n_keys < SWEEPING_KEYS_MAX) {
-        n = PAGE;
-        rc = blob_list(sweeping->blobs, after, page, &n, err);
-        for (size_t i = 0; rc == 0 && i < n && sweeping->n_keys < SWEEPING_KEYS_MAX; i++) {
-            if (is_ours(page[i])) {
-                memcpy(sweeping->keys[sweeping->n_keys++], page[i], sizeof(*page));
-            }
-        }
-        if (rc == 0 && n > 0) {
-            memcpy(after, page[n - 1], sizeof(after));
-        }
-    }
-    free(page);
-    if (rc < 0) {
-        sweeping_deinit(sweeping);
-    }
-    return rc;
+void sweeping_keep(struct sweeping *sweeping, const char *key)
+{
+    (void)pthread_mutex_lock(&sweeping->lock);
+    (void)snprintf(sweeping->kept, sizeof(sweeping->kept), "%s", key);
+    (void)pthread_mutex_unlock(&sweeping->lock);
 }
 
 /* -- who names them -----------------------------------------------------------------------------
  */
 
-struct naming {
-    const struct sweeping *sweeping;
-    const char *field; /* of a row: the key of its blob */
-    bool *is_named;    /* (n_keys,) */
-};
-
-static int compare(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-static int name(void *arg, json_t *row, struct fed_err *err)
-{
-    const struct naming *naming = arg;
-    const struct sweeping *sweeping = naming->sweeping;
-    const char *key = rows_get_text(row, naming->field, "");
-    char(*found)[BLOB_KEY_MAX + 1] =
-        bsearch(key, sweeping->keys, sweeping->n_keys, sizeof(*sweeping->keys), compare);
-
-    (void)err;
-    if (found != NULL) {
-        naming->is_named[found - sweeping->keys] = true;
-    }
-    return 0;
-}
-
-static int mark(struct sweeping *sweeping, struct naming *naming, struct fed_err *err)
-{
-    int rc;
-
-    naming->field = "model_id";
-    rc = pages_walk(sweeping->store, STORE_MODELS, name, naming, err);
-    naming->field = "storage_file_name";
-    rc = rc < 0 ? rc : pages_walk(sweeping->store, STORE_PACKAGES, name, naming, err);
-    sweeping->n_unnamed = 0;
-    for (size_t i = 0; i < sweeping->n_keys; i++) {
-        sweeping->n_unnamed += naming->is_named[i] ? 0 : 1;
-    }
-    return rc;
-}
-
-/* A walk may pass a row over while others go: asked once more, by itself. 0: nobody names it. */
+/* 1: a model or a package; 0: nobody. */
 static int find_row(struct sweeping *sweeping, const char *key, struct fed_err *err)
 {
     struct store_query query = {
@@ -125,16 +70,65 @@ static int find_row(struct sweeping *sweeping, const char *key, struct fed_err *
     return rc;
 }
 
-static int remove_one(struct sweeping *sweeping, const char *key, struct fed_err *err)
+typedef char key_text[BLOB_KEY_MAX + 1];
+
+/* The first of those that nobody names; they are counted, all of them. */
+static int look_at_page(struct sweeping *sweeping,
+                        key_text *page,
+                        size_t n,
+                        key_text *unnamed,
+                        struct fed_err *err)
 {
-    uint64_t size = 0;
-    int rc = find_row(sweeping, key, err);
+    int rc = 0;
+
+    for (size_t i = 0; rc >= 0 && i < n && !atomic_load(&sweeping->is_stopped); i++) {
+        if (!is_ours(page[i])) {
+            continue;
+        }
+        rc = find_row(sweeping, page[i], err);
+        sweeping->n_keys++;
+        if (rc == 0) {
+            if (sweeping->n_unnamed < SWEEPING_UNNAMED_MAX) {
+                memcpy(unnamed[sweeping->n_unnamed], page[i], sizeof(*page));
+            }
+            sweeping->n_unnamed++;
+        }
+    }
+    return rc < 0 ? rc : 0;
+}
+
+static int find_unnamed(struct sweeping *sweeping, key_text *unnamed, struct fed_err *err)
+{
+    key_text *page = calloc(PAGE, sizeof(*page));
+    key_text after = "";
+    size_t n = PAGE;
+    int rc = page == NULL ? fed_err_set(err, FED_E_NOMEM, "the keys of blobs") : 0;
+
+    while (rc == 0 && n > 0 && !atomic_load(&sweeping->is_stopped)) {
+        n = PAGE;
+        rc = blob_list(sweeping->blobs, after, page, &n, err);
+        rc = rc < 0 ? rc : look_at_page(sweeping, page, n, unnamed, err);
+        if (rc == 0 && n > 0) {
+            memcpy(after, page[n - 1], sizeof(after));
+        }
+    }
+    free(page);
+    return rc;
+}
+
+/* -- removing -----------------------------------------------------------------------------------
+ */
+
+/* The row is looked for once more, now that nobody can announce the key: whoever wants to waits. */
+static int
+remove_locked(struct sweeping *sweeping, const char *key, uint64_t size, struct fed_err *err)
+{
+    int rc = strcmp(key, sweeping->kept) == 0 ? 1 : find_row(sweeping, key, err);
 
     if (rc != 0) {
         return rc < 0 ? rc : 0;
     }
-    rc = blob_stat(sweeping->blobs, key, &size, err);
-    rc = rc != 0 ? rc : blob_remove(sweeping->blobs, key, err);
+    rc = blob_remove(sweeping->blobs, key, err);
     if (rc == 0) {
         sweeping->n_removed++;
         sweeping->bytes += size;
@@ -142,22 +136,40 @@ static int remove_one(struct sweeping *sweeping, const char *key, struct fed_err
     return rc < 0 ? rc : 0;
 }
 
+static int remove_old(struct sweeping *sweeping, const char *key, struct fed_err *err)
+{
+    struct blob_info info;
+    int rc = blob_stat(sweeping->blobs, key, &info, err);
+
+    if (rc != 0 || info.age_ms < sweeping->age_ms) {
+        return rc < 0 ? rc : 0;
+    }
+    (void)pthread_mutex_lock(&sweeping->lock);
+    rc = remove_locked(sweeping, key, info.size, err);
+    (void)pthread_mutex_unlock(&sweeping->lock);
+    return rc;
+}
+
 int sweeping_run(struct sweeping *sweeping, struct fed_err *err)
 {
-    struct naming naming = {.sweeping = sweeping,
-                            .is_named = calloc(sweeping->n_keys + 1, sizeof(bool))};
-    int rc = naming.is_named == NULL ? fed_err_set(err, FED_E_NOMEM, "the keys of blobs")
-                                     : mark(sweeping, &naming, err);
+    key_text *unnamed = calloc(SWEEPING_UNNAMED_MAX, sizeof(*unnamed));
+    int rc = unnamed == NULL ? fed_err_set(err, FED_E_NOMEM, "the keys of blobs") : 0;
+    size_t n;
 
-    if (rc == 0 && sweeping->n_unnamed > sweeping->n_keys / 2) {
+    sweeping->n_keys = 0;
+    sweeping->n_unnamed = 0;
+    sweeping->n_removed = 0;
+    sweeping->bytes = 0;
+    rc = rc < 0 ? rc : find_unnamed(sweeping, unnamed, err);
+    if (rc == 0 && !atomic_load(&sweeping->is_stopped) &&
+        sweeping->n_unnamed > sweeping->n_keys / 2) {
         rc = SWEEPING_DOUBTFUL;
     }
-    for (size_t i = 0; rc == 0 && i < sweeping->n_keys; i++) {
-        if (!naming.is_named[i] && !atomic_load(&sweeping->is_stopped)) {
-            rc = remove_one(sweeping, sweeping->keys[i], err);
-        }
+    n = sweeping->n_unnamed < SWEEPING_UNNAMED_MAX ? sweeping->n_unnamed : SWEEPING_UNNAMED_MAX;
+    for (size_t i = 0; rc == 0 && i < n && !atomic_load(&sweeping->is_stopped); i++) {
+        rc = remove_old(sweeping, unnamed[i], err);
     }
-    free(naming.is_named);
+    free(unnamed);
     return rc;
 }
 
@@ -168,7 +180,5 @@ void sweeping_stop(struct sweeping *sweeping)
 
 void sweeping_deinit(struct sweeping *sweeping)
 {
-    free(sweeping->keys);
-    sweeping->keys = NULL;
-    sweeping->n_keys = 0;
+    (void)pthread_mutex_destroy(&sweeping->lock);
 }

@@ -1,26 +1,15 @@
-/* Once after the start: blobs that no row names (sweeping.h).
+/* Soon after the start, and again and again: old blobs that no row names go (sweeping.h).
  *
- *   before REST listens: list ──▶ serving ──DELAY_MS──▶ a worker: remove ──▶ one line in the log
+ *   serving ──FIRST_MS──▶ a worker: sweeping_run() ──▶ a line in the log ──blob_sweep_after──┐
+ *                              ▲─────────────────────────────────────────────────────────────┘
  *
- * Not where a round is open: its model may lie there already, and gets its row soon. The delay is
- * for an older reducer on the same store that is about to notice that it is one.
+ * Rounds go on meanwhile: the model that one makes is kept (summing.c). A store that is away is
+ * asked again as any other time.
  */
 #include "common/base/log.h"
 #include "reducer/reducer_inside.h"
 
-#define DELAY_MS 10000U
-
-void reducer_list_blobs(struct reducer *reducer)
-{
-    struct sweeping *sweeping = &reducer->tidying.sweeping;
-    struct fed_err err = {0};
-
-    *sweeping = (struct sweeping){.store = reducer->store, .blobs = reducer->blobs};
-    atomic_init(&sweeping->is_stopped, false);
-    if (sweeping_list(sweeping, &err) < 0) {
-        fed_log(FED_LOG_WARNING, "blobs", "not_swept", "why=\"%s\"", err.msg);
-    }
-}
+#define FIRST_MS 10000U /* the federation gathers first */
 
 static void work(void *arg)
 {
@@ -29,10 +18,15 @@ static void work(void *arg)
     reducer->tidying.rc = sweeping_run(&reducer->tidying.sweeping, &reducer->tidying.err);
 }
 
+static void start_timer(struct reducer *reducer, uint64_t after_ms)
+{
+    fed_timer_start(reducer->loop, &reducer->tidying.timer, reducer_now_ms(reducer) + after_ms);
+}
+
 static void on_worked(void *arg)
 {
     struct reducer *reducer = arg;
-    struct sweeping *sweeping = &reducer->tidying.sweeping;
+    const struct sweeping *sweeping = &reducer->tidying.sweeping;
 
     if (sweeping->n_removed > 0) {
         fed_log(FED_LOG_INFO, "blobs", "swept", "blobs=%zu bytes=%llu", sweeping->n_removed,
@@ -46,7 +40,9 @@ static void on_worked(void *arg)
     } else if (reducer->tidying.rc < 0) {
         fed_log(FED_LOG_WARNING, "blobs", "not_swept", "why=\"%s\"", reducer->tidying.err.msg);
     }
-    sweeping_deinit(sweeping);
+    if (!reducer->end.is_draining) {
+        start_timer(reducer, reducer->settings->blob_sweep_after_ms);
+    }
     reducer_job_ended(reducer);
 }
 
@@ -59,12 +55,12 @@ static void on_due(void *arg)
     fed_workers_submit(reducer->workers, NULL, &reducer->tidying.job);
 }
 
-void reducer_tidy_later(struct reducer *reducer)
+void reducer_start_tidying(struct reducer *reducer)
 {
+    const uint64_t after_ms = reducer->settings->blob_sweep_after_ms;
+
     fed_timer_init(&reducer->tidying.timer, on_due, reducer);
-    if (reducer->tidying.sweeping.n_keys > 0 && federation_get_round(reducer->federation) == NULL) {
-        fed_timer_start(reducer->loop, &reducer->tidying.timer, reducer_now_ms(reducer) + DELAY_MS);
-    }
+    start_timer(reducer, after_ms < FIRST_MS ? after_ms : FIRST_MS);
 }
 
 void reducer_stop_tidying(struct reducer *reducer)

@@ -164,6 +164,14 @@ static int on_rewind(void *arg, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+/* UTC, in milliseconds; 0: it is none. */
+static uint64_t read_date(const char *value)
+{
+    const time_t seconds = curl_getdate(value, NULL);
+
+    return seconds > 0 ? (uint64_t)seconds * 1000U : 0;
+}
+
 /* A status line, or a header, without its line end. */
 static void read_line(struct run *run, const char *line)
 {
@@ -187,8 +195,9 @@ static void read_line(struct run *run, const char *line)
         const unsigned long long size = strtoull(value, &end, 10);
         answer->size = end != value && *end == '\0' && *value != '-' ? size : UINT64_MAX;
     } else if (n == 4 && strncasecmp(line, "date", n) == 0) {
-        const time_t seconds = curl_getdate(value, NULL);
-        answer->date_utc_ms = seconds > 0 ? (uint64_t)seconds * 1000U : 0;
+        answer->date_utc_ms = read_date(value);
+    } else if (n == 13 && strncasecmp(line, "last-modified", n) == 0) {
+        answer->modified_utc_ms = read_date(value);
     }
     for (size_t i = 0; i < FED_HTTP_WANTED_MAX && run->exchange->wanted[i] != NULL; i++) {
         if (strlen(run->exchange->wanted[i]) == n && strlen(value) < FED_HTTP_VALUE_SIZE &&

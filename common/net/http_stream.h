@@ -35,9 +35,10 @@ struct fed_http_pool *fed_http_pool_free(struct fed_http_pool *pool); /* accepts
 
 struct fed_http_answer {
     long status;
-    uint64_t size;        /* Content-Length; UINT64_MAX: not said */
-    uint64_t date_utc_ms; /* Date; 0: not said */
-    struct fed_buf text;  /* owned: the body that on_data did not get; a NUL stands behind it */
+    uint64_t size;            /* Content-Length; UINT64_MAX: not said */
+    uint64_t date_utc_ms;     /* Date; 0: not said */
+    uint64_t modified_utc_ms; /* Last-Modified; 0: not said */
+    struct fed_buf text;      /* owned: the body that on_data did not get; a NUL stands behind it */
     char values[FED_HTTP_WANTED_MAX][FED_HTTP_VALUE_SIZE]; /* as wanted; "": absent */
 };
 

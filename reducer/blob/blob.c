@@ -213,11 +213,14 @@ int blob_get_file(struct blob_store *store, const char *key, const char *path, s
     return rc;
 }
 
-int blob_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct fed_err *err)
+int blob_stat(struct blob_store *store,
+              const char *key,
+              struct blob_info *ret_info,
+              struct fed_err *err)
 {
     const int rc = check_key(key, err);
 
-    return rc < 0 ? rc : store->ops->stat(store, key, ret_size, err);
+    return rc < 0 ? rc : store->ops->stat(store, key, ret_info, err);
 }
 
 int blob_remove(struct blob_store *store, const char *key, struct fed_err *err)

@@ -33,6 +33,12 @@ struct blob_about {
     uint64_t clock_utc_ms; /* 0: it says none */
 };
 
+/* What is known of a blob. */
+struct blob_info {
+    uint64_t size;   /* bytes */
+    uint64_t age_ms; /* since it was last committed, by the store's own clock; 0: it does not say */
+};
+
 struct blob_ops {
     const char *name;
     int (*put_begin)(struct blob_store *self,
@@ -61,7 +67,10 @@ struct blob_ops {
                 const char *key,
                 int fd,
                 struct fed_err *err); /* or NULL */
-    int (*stat)(struct blob_store *self, const char *key, uint64_t *ret_size, struct fed_err *err);
+    int (*stat)(struct blob_store *self,
+                const char *key,
+                struct blob_info *ret_info,
+                struct fed_err *err);
     int (*remove)(struct blob_store *self, const char *key, struct fed_err *err);
     int (*list)(struct blob_store *self,
                 const char *after,
@@ -161,8 +170,10 @@ FED_NODISCARD int
 blob_get_file(struct blob_store *store, const char *key, const char *path, struct fed_err *err);
 
 /* Returns 0 or BLOB_NOT_FOUND. */
-FED_NODISCARD int
-blob_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct fed_err *err);
+FED_NODISCARD int blob_stat(struct blob_store *store,
+                            const char *key,
+                            struct blob_info *ret_info,
+                            struct fed_err *err);
 
 /* Returns 0 or BLOB_NOT_FOUND. */
 FED_NODISCARD int blob_remove(struct blob_store *store, const char *key, struct fed_err *err);

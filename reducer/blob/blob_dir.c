@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/model/checksum.h"
 #include "reducer/blob/blob_inside.h"
@@ -198,8 +199,10 @@ static int dir_read(struct blob_store *store,
 }
 
 static int
-dir_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct fed_err *err)
+dir_stat(struct blob_store *store, const char *key, struct blob_info *ret_info, struct fed_err *err)
 {
+    const uint64_t now_ms = fed_clock_utc_ms();
+    uint64_t modified_ms;
     char path[FED_PATH_SIZE];
     struct stat st;
     const int rc = fed_path_format(path, err, "%s/%s", self_of(store)->path, key);
@@ -210,7 +213,9 @@ dir_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct f
     if (stat(path, &st) != 0) {
         return errno == ENOENT ? BLOB_NOT_FOUND : fed_file_error(err, "stat", path);
     }
-    *ret_size = (uint64_t)st.st_size;
+    modified_ms = (uint64_t)st.st_mtim.tv_sec * 1000U + (uint64_t)st.st_mtim.tv_nsec / 1000000U;
+    *ret_info = (struct blob_info){.size = (uint64_t)st.st_size,
+                                   .age_ms = now_ms > modified_ms ? now_ms - modified_ms : 0};
     return 0;
 }
 

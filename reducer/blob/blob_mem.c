@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/buf.h"
+#include "common/base/clock.h"
 #include "common/base/strmap.h"
 #include "common/model/checksum.h"
 #include "reducer/blob/blob_inside.h"
@@ -12,12 +13,17 @@
 struct blob_mem {
     struct blob_store base;
     pthread_mutex_t lock;
-    struct fed_strmap blobs; /* key → struct fed_buf, owned; under lock */
+    struct fed_strmap blobs; /* key → struct mem_blob, owned; under lock */
+};
+
+struct mem_blob {
+    struct fed_buf buf;
+    uint64_t committed_ms;
 };
 
 struct mem_writer {
     struct blob_writer base;
-    struct fed_buf *buf;
+    struct mem_blob *blob;
     char key[BLOB_KEY_MAX + 1];
 };
 
@@ -26,11 +32,11 @@ static struct blob_mem *self_of(struct blob_store *store)
     return (struct blob_mem *)(void *)store;
 }
 
-static void free_blob(struct fed_buf *buf)
+static void free_blob(struct mem_blob *blob)
 {
-    if (buf != NULL) {
-        fed_buf_deinit(buf);
-        free(buf);
+    if (blob != NULL) {
+        fed_buf_deinit(&blob->buf);
+        free(blob);
     }
 }
 
@@ -44,9 +50,9 @@ static int mem_put_begin(struct blob_store *store,
 
     (void)sha256;
     if (writer != NULL) {
-        writer->buf = calloc(1, sizeof(*writer->buf));
+        writer->blob = calloc(1, sizeof(*writer->blob));
     }
-    if (writer == NULL || writer->buf == NULL) {
+    if (writer == NULL || writer->blob == NULL) {
         free(writer);
         return fed_err_set(err, FED_E_NOMEM, "blob");
     }
@@ -59,14 +65,14 @@ static int mem_put_begin(struct blob_store *store,
 static int
 mem_put_chunk(struct blob_writer *base, const void *data, size_t size, struct fed_err *err)
 {
-    return fed_buf_add(((struct mem_writer *)(void *)base)->buf, data, size, err);
+    return fed_buf_add(&((struct mem_writer *)(void *)base)->blob->buf, data, size, err);
 }
 
 static void mem_put_abort(struct blob_writer *base)
 {
     struct mem_writer *writer = (struct mem_writer *)(void *)base;
 
-    free_blob(writer->buf);
+    free_blob(writer->blob);
     free(writer);
 }
 
@@ -78,16 +84,17 @@ static int mem_put_commit(struct blob_writer *base, const uint8_t sha256[32], st
     void *old = NULL;
     int rc;
 
-    fed_sha256_once(writer->buf->data, writer->buf->size, digest);
+    fed_sha256_once(writer->blob->buf.data, writer->blob->buf.size, digest);
     if (memcmp(digest, sha256, sizeof(digest)) != 0) {
         rc = fed_err_set(err, FED_E_CORRUPT, "%s: SHA-256 is not the expected one", writer->key);
     } else {
+        writer->blob->committed_ms = fed_clock_mono_ms();
         (void)pthread_mutex_lock(&self->lock);
-        rc = fed_strmap_put(&self->blobs, writer->key, writer->buf, &old, err);
+        rc = fed_strmap_put(&self->blobs, writer->key, writer->blob, &old, err);
         (void)pthread_mutex_unlock(&self->lock);
     }
     if (rc == 0) {
-        writer->buf = old;
+        writer->blob = old;
     }
     mem_put_abort(base);
     return rc;
@@ -101,18 +108,19 @@ static int mem_read(struct blob_store *store,
                     struct fed_err *err)
 {
     struct blob_mem *self = self_of(store);
-    const struct fed_buf *buf;
+    const struct mem_blob *blob;
     size_t n = 0;
 
     (void)err;
     (void)pthread_mutex_lock(&self->lock);
-    buf = fed_strmap_find(&self->blobs, key);
-    if (buf != NULL && offset < buf->size) {
-        n = buf->size - (size_t)offset < *io_size ? buf->size - (size_t)offset : *io_size;
-        memcpy(ret_data, buf->data + offset, n);
+    blob = fed_strmap_find(&self->blobs, key);
+    if (blob != NULL && offset < blob->buf.size) {
+        n = blob->buf.size - (size_t)offset;
+        n = n < *io_size ? n : *io_size;
+        memcpy(ret_data, blob->buf.data + offset, n);
     }
     (void)pthread_mutex_unlock(&self->lock);
-    if (buf == NULL) {
+    if (blob == NULL) {
         return BLOB_NOT_FOUND;
     }
     *io_size = n;
@@ -120,34 +128,35 @@ static int mem_read(struct blob_store *store,
 }
 
 static int
-mem_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct fed_err *err)
+mem_stat(struct blob_store *store, const char *key, struct blob_info *ret_info, struct fed_err *err)
 {
     struct blob_mem *self = self_of(store);
-    const struct fed_buf *buf;
+    const struct mem_blob *blob;
 
     (void)err;
     (void)pthread_mutex_lock(&self->lock);
-    buf = fed_strmap_find(&self->blobs, key);
-    if (buf != NULL) {
-        *ret_size = buf->size;
+    blob = fed_strmap_find(&self->blobs, key);
+    if (blob != NULL) {
+        *ret_info = (struct blob_info){.size = blob->buf.size,
+                                       .age_ms = fed_clock_mono_ms() - blob->committed_ms};
     }
     (void)pthread_mutex_unlock(&self->lock);
-    return buf == NULL ? BLOB_NOT_FOUND : 0;
+    return blob == NULL ? BLOB_NOT_FOUND : 0;
 }
 
 static int mem_remove(struct blob_store *store, const char *key, struct fed_err *err)
 {
     struct blob_mem *self = self_of(store);
-    struct fed_buf *buf;
+    struct mem_blob *blob;
 
     (void)err;
     (void)pthread_mutex_lock(&self->lock);
-    buf = fed_strmap_take(&self->blobs, key);
+    blob = fed_strmap_take(&self->blobs, key);
     (void)pthread_mutex_unlock(&self->lock);
-    if (buf == NULL) {
+    if (blob == NULL) {
         return BLOB_NOT_FOUND;
     }
-    free_blob(buf);
+    free_blob(blob);
     return 0;
 }
 
@@ -178,10 +187,10 @@ static void mem_close(struct blob_store *store)
 {
     struct blob_mem *self = self_of(store);
     size_t cursor = 0;
-    struct fed_buf *buf;
+    struct mem_blob *blob;
 
-    while ((buf = fed_strmap_next(&self->blobs, &cursor, NULL)) != NULL) {
-        free_blob(buf);
+    while ((blob = fed_strmap_next(&self->blobs, &cursor, NULL)) != NULL) {
+        free_blob(blob);
     }
     fed_strmap_deinit(&self->blobs);
     (void)pthread_mutex_destroy(&self->lock);

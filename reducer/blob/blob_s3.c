@@ -37,7 +37,7 @@ static int outcome(int rc)
  */
 
 static int
-s3_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct fed_err *err)
+s3_stat(struct blob_store *store, const char *key, struct blob_info *ret_info, struct fed_err *err)
 {
     const struct s3_request request = {.method = "HEAD", .key = key};
     struct fed_http_answer answer = {0};
@@ -50,7 +50,12 @@ s3_stat(struct blob_store *store, const char *key, uint64_t *ret_size, struct fe
     if (answer.size == UINT64_MAX) {
         return fed_err_set(err, FED_E_IO, "object store: %s: an answer without its size", key);
     }
-    *ret_size = answer.size;
+    *ret_info = (struct blob_info){
+        .size = answer.size,
+        .age_ms = answer.modified_utc_ms != 0 && answer.date_utc_ms > answer.modified_utc_ms
+                      ? answer.date_utc_ms - answer.modified_utc_ms
+                      : 0,
+    };
     return 0;
 }
 
@@ -207,11 +212,11 @@ static int s3_read(struct blob_store *store,
                                 .size = UINT64_MAX,
                                 .data = ret_data,
                                 .room = *io_size};
-    uint64_t size = 0;
+    struct blob_info info;
     int rc;
 
     if (*io_size == 0 || offset > INT64_MAX - *io_size) { /* no range that can be asked for */
-        rc = s3_stat(store, key, &size, err);
+        rc = s3_stat(store, key, &info, err);
     } else {
         rc = run(&download, err);
         rc = rc == S3_BEYOND ? 0 : outcome(rc);
@@ -246,8 +251,8 @@ static int s3_remove(struct blob_store *store, const char *key, struct fed_err *
 {
     const struct s3_request request = {.method = "DELETE", .key = key};
     struct fed_http_answer answer = {0};
-    uint64_t size = 0;
-    int rc = s3_stat(store, key, &size, err); /* S3 deletes what is not there, too */
+    struct blob_info info;
+    int rc = s3_stat(store, key, &info, err); /* S3 deletes what is not there, too */
 
     if (rc == 0) {
         rc = outcome(s3_call(self_of(store), &request, &answer, err));

@@ -84,7 +84,7 @@ int rest_blobs_open(struct rest_blobs *blobs,
                     uint64_t *ret_size,
                     struct fed_err *err)
 {
-    uint64_t size = 0;
+    struct blob_info info;
     int fd;
     int rc;
 
@@ -95,7 +95,7 @@ int rest_blobs_open(struct rest_blobs *blobs,
         *ret_fd = fd;
         return 0;
     }
-    rc = blob_stat(blobs->store, key, &size, err);
+    rc = blob_stat(blobs->store, key, &info, err);
     if (rc == 0) {
         rc = rest_temp_open(blobs->temp_dir, &fd, err);
     }
@@ -108,9 +108,9 @@ int rest_blobs_open(struct rest_blobs *blobs,
         return rc;
     }
     (void)pthread_mutex_lock(&blobs->lock);
-    keep_locked(blobs, key, fd, size);
+    keep_locked(blobs, key, fd, info.size);
     (void)pthread_mutex_unlock(&blobs->lock);
     *ret_fd = fd;
-    *ret_size = size;
+    *ret_size = info.size;
     return 0;
 }

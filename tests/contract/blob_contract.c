@@ -1,5 +1,6 @@
 #include "tests/contract/blob_contract.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,7 @@ static const char *read_text(struct fixture *f, const char *key, uint64_t offset
 static void test_put_then_read(void **state)
 {
     struct fixture *f = *state;
-    uint64_t size = 0;
+    struct blob_info info;
 
     assert_int_equal(put(f, "a", "0123456789", 10, 3), 0);
     assert_string_equal(read_text(f, "a", 0, 10), "0123456789");
@@ -82,22 +83,39 @@ static void test_put_then_read(void **state)
     assert_string_equal(read_text(f, "a", 10, 5), "");
     assert_string_equal(read_text(f, "a", 1000, 5), "");
     assert_string_equal(read_text(f, "a", UINT64_MAX - 2, 5), "");
-    assert_int_equal(blob_stat(f->store, "a", &size, &f->err), 0);
-    assert_int_equal(size, 10);
+    assert_int_equal(blob_stat(f->store, "a", &info, &f->err), 0);
+    assert_int_equal(info.size, 10);
     assert_int_equal(put(f, "empty", "", 0, 1), 0);
-    assert_int_equal(blob_stat(f->store, "empty", &size, &f->err), 0);
-    assert_int_equal(size, 0);
+    assert_int_equal(blob_stat(f->store, "empty", &info, &f->err), 0);
+    assert_int_equal(info.size, 0);
     assert_string_equal(read_text(f, "empty", 0, 5), "");
+}
+
+/* In whole seconds at some stores. */
+static void test_age(void **state)
+{
+    struct fixture *f = *state;
+    struct blob_info info;
+
+    assert_int_equal(put(f, "a", "0123456789", 10, 3), 0);
+    assert_int_equal(blob_stat(f->store, "a", &info, &f->err), 0);
+    assert_in_range(info.age_ms, 0, 1999);
+    assert_int_equal(poll(NULL, 0, 3100), 0); /* the store's clock: nothing to wait on */
+    assert_int_equal(blob_stat(f->store, "a", &info, &f->err), 0);
+    assert_in_range(info.age_ms, 2000, 60000);
+    assert_int_equal(put(f, "a", "0123456789", 10, 3), 0);
+    assert_int_equal(blob_stat(f->store, "a", &info, &f->err), 0);
+    assert_in_range(info.age_ms, 0, 1999);
 }
 
 static void test_what_is_not_there(void **state)
 {
     struct fixture *f = *state;
-    uint64_t size = 0;
+    struct blob_info info;
     char path[FED_PATH_SIZE];
 
     assert_string_equal(read_text(f, "none", 0, 5), "rc 1");
-    assert_int_equal(blob_stat(f->store, "none", &size, &f->err), BLOB_NOT_FOUND);
+    assert_int_equal(blob_stat(f->store, "none", &info, &f->err), BLOB_NOT_FOUND);
     assert_int_equal(blob_remove(f->store, "none", &f->err), BLOB_NOT_FOUND);
     assert_int_equal(blob_get_file(f->store, "none", test_path(&f->folder, "out", path), &f->err),
                      BLOB_NOT_FOUND);
@@ -208,11 +226,11 @@ static void test_keys_are_no_paths(void **state)
     struct fixture *f = *state;
     struct blob_writer *writer = NULL;
     char key[BLOB_KEY_MAX + 2];
-    uint64_t size = 0;
+    struct blob_info info;
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_int_equal(blob_put_begin(f->store, bad[i], &writer, &f->err), -FED_E_INVALID);
-        assert_int_equal(blob_stat(f->store, bad[i], &size, &f->err), -FED_E_INVALID);
+        assert_int_equal(blob_stat(f->store, bad[i], &info, &f->err), -FED_E_INVALID);
         assert_int_equal(blob_remove(f->store, bad[i], &f->err), -FED_E_INVALID);
         assert_string_equal(read_text(f, bad[i], 0, 1), "rc -2");
     }
@@ -362,6 +380,7 @@ int blob_contract_run(const char *name, blob_url_fn url, const struct blob_optio
 {
     const struct CMUnitTest tests[] = {
         TEST(test_put_then_read),
+        TEST(test_age),
         TEST(test_what_is_not_there),
         TEST(test_nothing_shows_before_the_commit),
         TEST(test_two_writers_of_one_key),

@@ -151,11 +151,11 @@ static int fill_disk(void *arg)
     const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
     struct blob_store *store = open_store(arg);
     struct fed_err err = {0};
-    uint64_t size = 0;
+    struct blob_info info;
 
     (void)sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     (void)setrlimit(RLIMIT_FSIZE, &small);
-    if (put_filled(store, 1, &err) != -FED_E_IO || blob_stat(store, "blob-1", &size, &err) != 1) {
+    if (put_filled(store, 1, &err) != -FED_E_IO || blob_stat(store, "blob-1", &info, &err) != 1) {
         return 1;
     }
     (void)setrlimit(RLIMIT_FSIZE, &none);

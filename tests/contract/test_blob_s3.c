@@ -132,9 +132,9 @@ static void check_big(struct fixture *f, const char *key)
 
 static int stat_rc(struct fixture *f, const char *key)
 {
-    uint64_t size = 0;
+    struct blob_info info;
 
-    return blob_stat(f->store, key, &size, &f->err);
+    return blob_stat(f->store, key, &info, &f->err);
 }
 
 static int put_text(struct fixture *f, const char *key, const char *text)
@@ -319,9 +319,9 @@ static void test_nobody_there(void **state)
     struct blob_options options = options_of("http://127.0.0.1:1");
     struct blob_store *store = open_store(f, &options); /* which is no failure */
     const uint64_t start_ms = fed_clock_mono_ms();
-    uint64_t size = 0;
+    struct blob_info info;
 
-    check_rc(f, blob_stat(store, "a", &size, &f->err), -FED_E_UNAVAILABLE);
+    check_rc(f, blob_stat(store, "a", &info, &f->err), -FED_E_UNAVAILABLE);
     check_message(f, "127.0.0.1:1");
     assert_in_range(fed_clock_mono_ms() - start_ms, 0, 4 * REPEAT_MS);
     (void)blob_close(store);

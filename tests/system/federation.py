@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -107,6 +108,14 @@ class Process:
     def text(self):
         return self.log_path.read_text(errors="replace")
 
+    def wait_log(self, pattern, seconds=40):
+        """Until a line of it matches."""
+        until = time.monotonic() + seconds
+        while not re.search(pattern, self.text()):
+            if time.monotonic() > until:
+                raise Failed(f"{self.name} does not say '{pattern}':\n{self.tail()}")
+            time.sleep(0.1)
+
     def tail(self, lines=40):
         return "\n".join(self.text().splitlines()[-lines:])
 
@@ -193,6 +202,17 @@ class Federation:
             ready = self.reducer.wait_ready()
             self.http, self.rpc = ready["http"], ready["rpc"]
         return self.reducer
+
+    def reducer_ended(self, status, seconds=60):
+        """Wait for its end, with this status, as it should be: another one may be started."""
+        found = self.reducer.wait_end(seconds)
+        if found != status:
+            raise Failed(f"the reducer ended with {found}, not {status}:\n{self.reducer.tail()}")
+        self.processes.remove(self.reducer)
+
+    def stop_reducer(self):
+        self.reducer.stop()
+        self.reducer_ended(0)
 
     def start_combiner(self, name="combiner", fault=None, options=(), wait=True, keep_socket=True):
         """A combiner. Its listening socket is ours and stays open over its crash."""
@@ -316,19 +336,26 @@ class Federation:
     def upload_model(self, path, name="seed"):
         return json.loads(self.cli("--json", "model", "upload", path, "--name", name))["model_id"]
 
-    def start_session(self, model_id, rounds=1, **config):
-        """Create and start a session by FEDn's paths; its id."""
+    def ask_session(self, model_id, task_settings=None, **config):
+        """Ask for a session by FEDn's path, not started yet; (status, row or answer)."""
         settings = {"aggregator": "fedavg", "round_timeout": 60, "buffer_size": -1,
                     "delete_models_storage": True, "clients_required": 1, "validate": True,
                     "helper_type": "numpyhelper", "model_id": model_id}
-        start = {key: config.pop(key) for key in ("client_ids",) if key in config}
-        extra = {key: config.pop(key) for key in ("task_settings",) if key in config}
         settings.update(config)
-        status, row = self.rest("POST", "/api/v1/sessions/", dict(extra, session_config=settings))
+        body = {"session_config": settings}
+        if task_settings is not None:
+            body["task_settings"] = task_settings
+        return self.rest("POST", "/api/v1/sessions/", body)
+
+    def start_session(self, model_id, rounds=1, client_ids=None, **config):
+        """Create and start a session by FEDn's paths; its id."""
+        status, row = self.ask_session(model_id, **config)
         if status != 201:
             raise Failed(f"session: {status} {row}")
-        status, answer = self.rest("POST", "/api/v1/sessions/start",
-                                   dict(start, session_id=row["session_id"], rounds=rounds))
+        body = {"session_id": row["session_id"], "rounds": rounds}
+        if client_ids is not None:
+            body["client_ids"] = client_ids
+        status, answer = self.rest("POST", "/api/v1/sessions/start", body)
         if status != 200:
             raise Failed(f"start: {status} {answer}")
         return row["session_id"]

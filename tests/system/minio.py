@@ -1,9 +1,7 @@
 """MinIO, an S3 server, for the tests: started by them, killed, started again."""
 
-import contextlib
 import os
 import subprocess
-import time
 import urllib.request
 
 from server import Server
@@ -20,7 +18,7 @@ class MinioServer(Server):
     def endpoint(self):
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, seconds=60):
+    def start(self):
         """Until it serves."""
         with open(self.folder.parent / f"{self.folder.name}.log", "ab") as log:
             self.popen = subprocess.Popen(
@@ -30,18 +28,24 @@ class MinioServer(Server):
                      "MINIO_ROOT_PASSWORD": SECRET_KEY, "MINIO_UPDATE": "off",
                      "MINIO_BROWSER": "off"})
         os.unlink(log.name)
-        until = time.monotonic() + seconds
-        while True:
-            with contextlib.suppress(OSError):
-                with urllib.request.urlopen(f"{self.endpoint}/minio/health/ready", timeout=2):
-                    return
-            if self.popen.poll() is not None or time.monotonic() > until:
-                raise AssertionError("MinIO does not serve")
-            time.sleep(0.02)  # no connection to wait on
+        self.wait_until(self.is_ready)
+
+    def is_ready(self):
+        with urllib.request.urlopen(f"{self.endpoint}/minio/health/ready", timeout=2):
+            return True
 
     def url(self):
         """A new, empty place for blobs, in a bucket that the first writer makes."""
         return f"s3://confed-test/run-{self.new_place()}"
+
+    def put(self, url, key, data):
+        """An object beside the reducer's, by curl."""
+        subprocess.run(["curl", "--silent", "--show-error", "--fail", "--aws-sigv4",
+                        "aws:amz:us-east-1:s3", "--user", f"{ACCESS_KEY}:{SECRET_KEY}",
+                        "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "--request",
+                        "PUT", "--data-binary", "@-",
+                        f"{self.endpoint}/{url.removeprefix('s3://')}/{key}"],
+                       input=data, check=True, stdout=subprocess.DEVNULL)
 
     def environment(self):
         """The reducer's settings that go with it."""

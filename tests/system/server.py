@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -37,6 +38,17 @@ class Server:
 
     def start(self):
         raise NotImplementedError
+
+    def wait_until(self, is_there, seconds=60):
+        """Until is_there(), which may raise OSError meanwhile."""
+        until = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError):
+                if is_there():
+                    return
+            if self.popen.poll() is not None or time.monotonic() > until:
+                raise AssertionError(f"{self.program} does not serve")
+            time.sleep(0.02)  # no connection to wait on
 
     def __enter__(self):
         self.start()

@@ -9,7 +9,7 @@ import time
 import unittest.mock
 
 import federation
-from federation import Failed, Federation
+from federation import Federation
 from minio import MinioServer, SECRET_KEY
 from outage import OutageCase
 
@@ -32,13 +32,8 @@ class BlobOutage(OutageCase):
         super().check(fed, got)
         self.assertNotIn(SECRET_KEY, fed.reducer.text())
 
-    def says_so(self, fed, what):
-        """/health, the live state and `confed status` name the object store and what is not done."""
-        live = fed.wait_live(lambda state: state["trouble"], 30, "the trouble")
-        text = fed.rest("GET", "/health")[1].decode()
-        for said in (live["trouble"][0], text, fed.cli("status")):
-            if what not in said or f"object store 127.0.0.1:{self.server.port}" not in said:
-                raise Failed(f"this does not say what is awaited: {said}")
+    def check_says(self, fed, what):
+        self.check_awaited(fed, what, f"object store 127.0.0.1:{self.server.port}")
 
     def away_at(self, point, what=None, away=None):
         """The reducer stands still at the point while the server is killed (or what `away` does);
@@ -47,7 +42,7 @@ class BlobOutage(OutageCase):
             (away or self.server.kill)()
             fed.reducer.go_on()
             if what:
-                self.says_so(fed, what)
+                self.check_says(fed, what)
             else:
                 time.sleep(AWAY_S)
             if away:
@@ -83,11 +78,10 @@ class BlobOutage(OutageCase):
         with self.federation() as fed:
             self.start(fed, fault=point)
             session = self.begin(fed)
-            self.assertEqual(fed.reducer.wait_end(60), -9)
-            fed.processes.remove(fed.reducer)
+            fed.reducer_ended(-9)
             self.server.kill()
             fed.start_reducer()
-            self.says_so(fed, "reading the base model")
+            self.check_says(fed, "reading the base model")
             self.server.start()
             self.check(fed, self.finish(fed, session))
 
@@ -105,8 +99,9 @@ class BlobOutage(OutageCase):
             path = f"/api/v1/models/{model}/download"
             self.server.kill()
             began = time.monotonic()
+            session = fed.ask_session(model)[1]["session_id"]
             for status, answer in (fed.rest("GET", path), fed.rest(
-                    "POST", "/api/v1/sessions/start", {"session_id": self.new_session(fed, model)})):
+                    "POST", "/api/v1/sessions/start", {"session_id": session})):
                 self.assertEqual(status, 503, answer)
                 self.assertIn("object store 127.0.0.1", answer["message"])
             status, _, err = fed.cli("model", "upload", fed.folder / "seed.npz", expect=None)
@@ -119,18 +114,22 @@ class BlobOutage(OutageCase):
                              hashlib.sha256(seed).digest())
             self.check(fed, self.finish(fed, self.begin(fed, model)))
 
-    @staticmethod
-    def new_session(fed, model):
-        status, row = fed.rest("POST", "/api/v1/sessions/", {"session_config": {
-            "aggregator": "fedavg", "round_timeout": 100, "buffer_size": -1, "clients_required": 1,
-            "delete_models_storage": True, "validate": True, "helper_type": "numpyhelper",
-            "model_id": model}})
-        if status != 201:
-            raise Failed(f"session: {status} {row}")
-        return row["session_id"]
+    def test_sweep(self):
+        """The store goes away before blobs are swept, and they are when it is back."""
+        left = "0123abcd-1111-4222-8333-444444444444"
+        with self.federation() as fed:
+            fed.start_reducer()
+            self.seed(fed)
+            fed.stop_reducer()
+            self.server.put(fed.blob, left, b"x" * 5000)
+            fed.start_reducer(options=("--blob-sweep-after", "2s"))
+            self.server.kill()
+            fed.reducer.wait_log(r"blobs\.not_swept why=.*object store 127\.0\.0\.1")
+            self.server.start()
+            fed.reducer.wait_log(r"blobs\.swept blobs=1 bytes=5000")
 
     def test_wrong_keys(self):
-        """Said with what to check, and never with the secret; right keys, and all goes on."""
+        """Said with what to check, and never with the secret; right keys, and it works."""
         with self.federation() as fed:
             with unittest.mock.patch.dict(os.environ, FED_REDUCER_BLOB_SECRET_KEY="not this one"):
                 fed.start_reducer()
@@ -141,6 +140,10 @@ class BlobOutage(OutageCase):
             self.assertNotEqual(status, 0)
             self.assertIn("check blob_secret_key", err)
             self.assertNotIn("not this one", err + fed.reducer.text())
+            fed.stop_reducer()
+            fed.start_reducer()
+            fed.upload_model(fed.folder / "seed.npz")
+            self.assertNotIn(SECRET_KEY, fed.reducer.text())
 
 
 if __name__ == "__main__":

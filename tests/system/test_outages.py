@@ -26,6 +26,9 @@ class Outage(OutageCase):
     def federation(self):
         return Federation(store=self.server.url())
 
+    def check_says(self, fed):
+        self.check_awaited(fed, "metadata store", "MongoDB at mongodb://")
+
     def check_answers(self, fed):
         """While the database is away: 503 with a reason, soon, and many at a time too."""
         took = []
@@ -48,9 +51,9 @@ class Outage(OutageCase):
         self.assertEqual(status, 200)
         self.assertTrue(text.startswith(b"OK"), text)
 
-    def away_at(self, point, away=None):
+    def away_at(self, point, away=None, options=()):
         """The reducer stands still at the point while the database is killed."""
-        with self.stopped_at(point) as fed:
+        with self.stopped_at(point, options) as fed:
             self.server.kill()
             fed.reducer.go_on()
             began = time.monotonic()
@@ -60,17 +63,8 @@ class Outage(OutageCase):
                 away(fed)
             self.server.start()
 
-    @staticmethod
-    def says_so(fed):
-        """/health and the live state name the store."""
-        live = fed.wait_live(lambda state: state["trouble"], 20, "the trouble")
-        text = fed.rest("GET", "/health")[1].decode()
-        for said in (live["trouble"][0], text):
-            if "metadata store" not in said or "MongoDB at mongodb://" not in said:
-                raise Failed(f"this does not say what is awaited: {said}")
-
     def test_planning(self):
-        self.away_at("reducer.before_planned", self.says_so)
+        self.away_at("reducer.before_planned", self.check_says)
 
     def test_planned(self):
         self.away_at("reducer.planned")
@@ -79,10 +73,14 @@ class Outage(OutageCase):
         self.away_at("reducer.collecting")
 
     def test_closing(self):
-        self.away_at("reducer.partial_received", self.says_so)
+        self.away_at("reducer.partial_received", self.check_says)
 
     def test_commit(self):
-        self.away_at("reducer.blob_written", self.says_so)
+        self.away_at("reducer.blob_written", self.check_says)
+
+    def test_commit_beside_sweeps(self):
+        """The model has waited for its row for longer than blobs without one stay."""
+        self.away_at("reducer.blob_written", options=("--blob-sweep-after", "1s"))
 
     def test_committed_and_validating(self):
         self.away_at("reducer.committed")
@@ -107,10 +105,7 @@ class Outage(OutageCase):
             model = self.seed(fed)
             self.server.kill()
             self.check_answers(fed)
-            status, answer = fed.rest("POST", "/api/v1/sessions/", {"session_config": {
-                "aggregator": "fedavg", "round_timeout": 100, "buffer_size": -1,
-                "clients_required": N_CLIENTS, "delete_models_storage": True, "validate": True,
-                "helper_type": "numpyhelper", "model_id": model}})
+            status, answer = fed.ask_session(model)
             self.assertEqual(status, 503, answer)
             self.server.start()
             fed.wait_live(lambda _: fed.rest("GET", "/ready")[0] == 200, 30, "readiness")
@@ -123,8 +118,7 @@ class Outage(OutageCase):
             fed.http, fed.rpc = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
             self.start(fed, fault="reducer.collecting")
             session = self.begin(fed)
-            self.assertEqual(fed.reducer.wait_end(60), -9)
-            fed.processes.remove(fed.reducer)
+            fed.reducer_ended(-9)
             self.server.kill()
             fed.start_reducer(wait=False)
             fed.wait_live_status(503)

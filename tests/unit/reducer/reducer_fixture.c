@@ -65,6 +65,7 @@ int set_up(void **state)
         .heartbeat_limit_ms = 10000,
         .reattach_grace_ms = 5000,
         .combiner_grace_ms = 2000,
+        .blob_sweep_after_ms = 3600000,
         .close_timeout_ms = 3000,
         .examples_max = 1000000000,
         .drain_limit_ms = 10000,

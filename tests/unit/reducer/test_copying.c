@@ -160,12 +160,12 @@ static void test_the_target_is_not_written_over(void **state)
 static void test_damage_is_not_carried_on(void **state)
 {
     struct fixture *f = *state;
-    uint64_t size;
+    struct blob_info info;
 
     add_model(f, "m1", 100, 'a');
     put_blob(f->copying.from_blobs, "m1", 100, 'b');
     expect_failure(f, FED_E_CORRUPT, "model m1 is damaged at the source");
-    assert_int_equal(blob_stat(f->copying.to_blobs, "m1", &size, NULL), BLOB_NOT_FOUND);
+    assert_int_equal(blob_stat(f->copying.to_blobs, "m1", &info, NULL), BLOB_NOT_FOUND);
 }
 
 static void test_a_model_without_its_file(void **state)

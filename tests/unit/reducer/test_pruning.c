@@ -112,9 +112,9 @@ static const char *prune(struct fixture *f, const struct pruning *how, json_int_
 
 static bool has_blob(const struct fixture *f, const char *id)
 {
-    uint64_t size;
+    struct blob_info info;
 
-    return blob_stat(f->blobs, id, &size, NULL) == 0;
+    return blob_stat(f->blobs, id, &info, NULL) == 0;
 }
 
 static bool is_pruned(const struct fixture *f, const char *id)

@@ -36,6 +36,7 @@ static void test_defaults_are_the_contract(void **state)
     assert_int_equal(settings.close_timeout_ms, 5000);
     assert_int_equal(settings.examples_max, 1000000000);
     assert_int_equal(settings.drain_limit_ms, 10000);
+    assert_int_equal(settings.blob_sweep_after_ms, 3600000);
     fed_conf_deinit(&conf);
 }
 

@@ -1,4 +1,5 @@
 /* reducer/sweeping: what goes, and what stays whatever it looks like. */
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,8 +63,7 @@ static int set_up(void **state)
     add_row(
         f, STORE_PACKAGES,
         json_pack("{s:s,s:s}", "package_id", KEY("4"), "storage_file_name", KEY("4") ".tar.gz"));
-    f->sweeping.store = f->store;
-    f->sweeping.blobs = f->blobs;
+    sweeping_init(&f->sweeping, f->store, f->blobs, 0);
     *state = f;
     return 0;
 }
@@ -81,9 +81,9 @@ static int tear_down(void **state)
 
 static bool has(const struct fixture *f, const char *key)
 {
-    uint64_t size;
+    struct blob_info info;
 
-    return blob_stat(f->blobs, key, &size, NULL) == 0;
+    return blob_stat(f->blobs, key, &info, NULL) == 0;
 }
 
 static void test_what_nobody_names_goes(void **state)
@@ -92,9 +92,8 @@ static void test_what_nobody_names_goes(void **state)
 
     add_blob(f, KEY("5"));
     add_blob(f, KEY("6") ".tgz");
-    assert_int_equal(sweeping_list(&f->sweeping, NULL), 0);
-    assert_int_equal(f->sweeping.n_keys, 6);
     assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_int_equal(f->sweeping.n_keys, 6);
     assert_int_equal(f->sweeping.n_removed, 2);
     assert_int_equal(f->sweeping.bytes, 8);
     assert_false(has(f, KEY("5")) || has(f, KEY("6") ".tgz"));
@@ -102,18 +101,21 @@ static void test_what_nobody_names_goes(void **state)
     assert_true(has(f, KEY("4") ".tar.gz"));
 }
 
-/* Written after the list, or named since: an upload that is going on. */
-static void test_what_is_new_stays(void **state)
+/* It may get its row yet. */
+static void test_what_is_young_stays(void **state)
 {
     struct fixture *f = *state;
 
+    f->sweeping.age_ms = 3600000;
     add_blob(f, KEY("5"));
-    assert_int_equal(sweeping_list(&f->sweeping, NULL), 0);
-    add_blob(f, KEY("6"));
-    add_model(f, KEY("5"));
     assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_int_equal(f->sweeping.n_unnamed, 1);
     assert_int_equal(f->sweeping.n_removed, 0);
-    assert_true(has(f, KEY("5")) && has(f, KEY("6")));
+    assert_true(has(f, KEY("5")));
+    f->sweeping.age_ms = 20;
+    assert_int_equal(poll(NULL, 0, 30), 0);
+    assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_false(has(f, KEY("5")));
 }
 
 static void test_what_is_not_ours_stays(void **state)
@@ -126,9 +128,8 @@ static void test_what_is_not_ours_stays(void **state)
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         add_blob(f, keys[i]);
     }
-    assert_int_equal(sweeping_list(&f->sweeping, NULL), 0);
-    assert_int_equal(f->sweeping.n_keys, 4);
     assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_int_equal(f->sweeping.n_keys, 4);
     assert_int_equal(f->sweeping.n_removed, 0);
 }
 
@@ -141,19 +142,58 @@ static void test_a_store_that_names_little_is_doubted(void **state)
     for (size_t i = 0; i < 5; i++) {
         add_blob(f, strange[i]);
     }
-    assert_int_equal(sweeping_list(&f->sweeping, NULL), 0);
     assert_int_equal(sweeping_run(&f->sweeping, NULL), SWEEPING_DOUBTFUL);
     assert_int_equal(f->sweeping.n_unnamed, 5);
     assert_int_equal(f->sweeping.n_removed, 0);
     assert_true(has(f, KEY("5")) && has(f, KEY("9")));
 }
 
-static void test_a_stopped_one_removes_no_more(void **state)
+/* More than one page of keys, and more unnamed than one run removes: the next ones go on. */
+static void test_many(void **state)
+{
+    struct fixture *f = *state;
+    char key[64];
+
+    for (unsigned i = 0; i < 2 * SWEEPING_UNNAMED_MAX + 20; i++) {
+        (void)snprintf(key, sizeof(key), "%08x-1111-4222-8333-444444444444", 0x100U + i);
+        add_blob(f, key);
+        if (i < SWEEPING_UNNAMED_MAX + 10) {
+            add_model(f, key);
+        }
+    }
+    assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_int_equal(f->sweeping.n_keys, 2 * SWEEPING_UNNAMED_MAX + 24);
+    assert_int_equal(f->sweeping.n_unnamed, SWEEPING_UNNAMED_MAX + 10);
+    assert_int_equal(f->sweeping.n_removed, SWEEPING_UNNAMED_MAX);
+    assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_int_equal(f->sweeping.n_removed, 10);
+    assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_int_equal(f->sweeping.n_removed, 0);
+    assert_int_equal(f->sweeping.n_keys, SWEEPING_UNNAMED_MAX + 14);
+}
+
+/* Its row waits for the metadata store, however old the blob gets by that. */
+static void test_what_a_round_commits_stays(void **state)
 {
     struct fixture *f = *state;
 
     add_blob(f, KEY("5"));
-    assert_int_equal(sweeping_list(&f->sweeping, NULL), 0);
+    add_blob(f, KEY("6"));
+    sweeping_keep(&f->sweeping, KEY("5"));
+    assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_int_equal(f->sweeping.n_removed, 1);
+    assert_true(has(f, KEY("5")));
+    assert_false(has(f, KEY("6")));
+    sweeping_keep(&f->sweeping, KEY("7")); /* the one before never got its row */
+    assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
+    assert_false(has(f, KEY("5")));
+}
+
+static void test_a_stopped_one_removes_none(void **state)
+{
+    struct fixture *f = *state;
+
+    add_blob(f, KEY("5"));
     sweeping_stop(&f->sweeping);
     assert_int_equal(sweeping_run(&f->sweeping, NULL), 0);
     assert_true(has(f, KEY("5")));
@@ -164,9 +204,13 @@ static void test_a_stopped_one_removes_no_more(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_what_nobody_names_goes),        TEST(test_what_is_new_stays),
-        TEST(test_what_is_not_ours_stays),        TEST(test_a_store_that_names_little_is_doubted),
-        TEST(test_a_stopped_one_removes_no_more),
+        TEST(test_what_nobody_names_goes),
+        TEST(test_what_is_young_stays),
+        TEST(test_what_is_not_ours_stays),
+        TEST(test_a_store_that_names_little_is_doubted),
+        TEST(test_many),
+        TEST(test_what_a_round_commits_stays),
+        TEST(test_a_stopped_one_removes_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,6 +73,7 @@ static enum MHD_Result on_request(void *arg,
     response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_COPY);
     (void)MHD_add_response_header(response, "X-Long", url);
     (void)MHD_add_response_header(response, "ETag", "\"1\"");
+    (void)MHD_add_response_header(response, "Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT");
     (void)MHD_add_response_header(response, "Location", "/echo");
     rc = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
@@ -196,6 +197,7 @@ static void test_what_an_answer_says(void **state)
     assert_string_equal(answer.values[1], "/none");
     assert_string_equal(answer.values[2], "");
     assert_true(answer.date_utc_ms > 1700000000000U);
+    assert_int_equal(answer.modified_utc_ms, 1445412480000U);
     fed_http_answer_deinit(&answer);
     exchange = exchange_of(f, "HEAD", "/");
     answer = run(f, &exchange);
