@@ -1,6 +1,5 @@
 #include "reducer/summing.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,8 +12,11 @@
 #include "common/model/exact.h"
 #include "common/model/npz.h"
 #include "common/model/values.h"
+#include "reducer/making.h"
 #include "reducer/rows.h"
 #include "reducer/rpc/model_file.h"
+
+#define APART_MIN 65536U /* bytes whose hash is worth a thread */
 
 static const struct fed_npz_limits limits = {.file_size_max = UINT64_MAX / 2,
                                              .elements_max = FED_ELEMENTS_MAX};
@@ -220,7 +222,7 @@ static void close_sums(struct summing *summing)
     }
 }
 
-/* Map the sums of all partials: to be added block by block. */
+/* Map the sums of all partials: to be added block by block. close_sums() also after a failure. */
 static int open_sums(struct summing *summing, uint64_t n_elements, struct fed_err *err)
 {
     int rc = 0;
@@ -235,103 +237,18 @@ static int open_sums(struct summing *summing, uint64_t n_elements, struct fed_er
             rc = fed_partial_map(added->path, &added->partial, &added->map, &added->sums, err);
         }
     }
-    if (rc < 0) {
-        close_sums(summing);
-    }
     return rc;
-}
-
-/* The sums of `n` parameters from the first on. */
-static void add_sums(const struct summing *summing, uint64_t first, size_t n, int64_t *ret_sums)
-{
-    memset(ret_sums, 0, n * sizeof(*ret_sums));
-    for (size_t i = 0; i < summing->own.n_added; i++) {
-        const struct summing_added *added = &summing->own.added[i];
-        if (added->partial.n_entries > 0) {
-            fed_partial_add_bytes(ret_sums, added->sums + 8 * first, n);
-        }
-    }
 }
 
 /* -- the new model ------------------------------------------------------------------------------
  */
 
-struct making {
-    const struct summing_task *task;
-    struct fed_npz_writer *writer;
-    uint64_t first; /* parameter of this tensor */
-    int32_t scale_bits;
-    double magnitude;
-    double *held; /* (n_elements,) of a Fortran-order tensor; else NULL */
-};
-
-static int
-make_values(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
-{
-    struct making *making = arg;
-    int64_t sums[FED_NPZ_BLOCK];
-    double block[FED_NPZ_BLOCK];
-
-    assert(n <= FED_NPZ_BLOCK);
-    add_sums(making->task->summing, making->first + index, n, sums);
-    fed_exact_finish(block, sums, values, n, (double)making->task->sum_examples,
-                     making->scale_bits);
-    (void)raise_magnitude(&making->magnitude, index, block, n, err);
-    if (making->held != NULL) {
-        memcpy(making->held + index, block, n * sizeof(*block));
-        return 0;
-    }
-    return fed_npz_writer_add(making->writer, block, n, err);
-}
-
-/* The exponent that measure() will find in the file: rounding keeps the order of magnitudes. */
-static int32_t exponent_of(const struct fed_tensor *tensor, double magnitude)
-{
-    uint8_t bytes[8];
-    double rounded = magnitude;
-
-    if (!fed_dtype_is_float(tensor->dtype)) {
-        return -1;
-    }
-    fed_dtype_encode(tensor->dtype, &magnitude, 1, bytes);
-    if (!fed_dtype_decode(tensor, bytes, 1, &rounded)) {
-        rounded = magnitude;
-    }
-    return fed_exact_exponent(rounded);
-}
-
-static int make_tensor(struct making *making, struct fed_npz *npz, size_t i, struct fed_err *err)
-{
-    const struct fed_tensor *from = &fed_npz_get_layout(npz)->tensors[i];
-    struct fed_tensor to = *from;
-    int rc;
-
-    to.is_big_endian = false;
-    to.is_fortran = false;
-    making->first = from->offset;
-    making->scale_bits = making->task->scale_bits[i];
-    making->magnitude = 0;
-    making->held = NULL;
-    if (from->is_fortran && from->rank >= 2) {
-        making->held = calloc(from->n_elements + 1, sizeof(*making->held));
-        if (making->held == NULL) {
-            return fed_err_set(err, FED_E_NOMEM, "tensor %zu", i);
-        }
-    }
-    rc = fed_npz_writer_begin(making->writer, &to, err);
-    rc = rc < 0 ? rc : fed_npz_read(npz, i, make_values, making, err);
-    if (rc == 0 && making->held != NULL) {
-        rc = fed_npz_writer_add(making->writer, making->held, (size_t)from->n_elements, err);
-    }
-    free(making->held);
-    return rc <= 0 ? rc : fed_err_set(err, FED_E_CORRUPT, "tensor %zu of the base is damaged", i);
-}
-
 static int write_model(struct summing_task *task, struct fed_npz *npz, int fd, struct fed_err *err)
 {
     const struct fed_layout *layout = fed_npz_get_layout(npz);
-    FED_CLEANUP(fed_npz_writer_free_p) struct fed_npz_writer *writer = NULL;
-    struct making making = {.task = task};
+    const struct summing *summing = task->summing;
+    const uint8_t **parts = NULL;
+    struct making_sums sums = {.examples = task->sum_examples, .scale_bits = task->scale_bits};
     int rc;
 
     if (task->n_tensors != layout->n_tensors) {
@@ -341,16 +258,20 @@ static int write_model(struct summing_task *task, struct fed_npz *npz, int fd, s
     task->base.n_elements = layout->n_elements;
     task->base.n_tensors = layout->n_tensors;
     task->base.exponents = calloc(layout->n_tensors + 1, sizeof(*task->base.exponents));
-    if (task->base.exponents == NULL) {
+    parts = calloc(summing->own.n_added + 1, sizeof(*parts));
+    if (task->base.exponents == NULL || parts == NULL) {
+        free(parts);
         return fed_err_set(err, FED_E_NOMEM, "model");
     }
-    rc = fed_npz_writer_new(fd, &writer, err);
-    making.writer = writer;
-    for (size_t i = 0; i < layout->n_tensors && rc == 0; i++) {
-        rc = make_tensor(&making, npz, i, err);
-        task->base.exponents[i] = exponent_of(&layout->tensors[i], making.magnitude);
+    for (size_t i = 0; i < summing->own.n_added; i++) {
+        if (summing->own.added[i].partial.n_entries > 0) {
+            parts[sums.n_parts++] = summing->own.added[i].sums;
+        }
     }
-    return rc < 0 ? rc : fed_npz_writer_finish(writer, err);
+    sums.parts = parts;
+    rc = making_write(npz, &sums, fd, task->base.exponents, err);
+    free(parts);
+    return rc;
 }
 
 static int make_model(struct summing_task *task, const char *path, struct fed_err *err)
@@ -378,20 +299,21 @@ static int make_model(struct summing_task *task, const char *path, struct fed_er
     }
     rc = open_sums(task->summing, fed_npz_get_layout(npz)->n_elements, err);
     rc = rc < 0 ? rc : write_model(task, npz, fd, err);
-    close_sums(task->summing);
     (void)close(fd);
     return rc < 0 ? rc : map_model(task, path, err);
 }
 
 /* Put the model into the store. A thread hashes while the disk writes, where the store takes the
- * file as it is; no thread can be had: one after the other. */
+ * file as it is; a small model, or no thread to be had: one after the other. */
 static int store_model(struct summing_task *task, const char *path, struct fed_err *err)
 {
     struct blob_store *blobs = task->summing->blobs;
     pthread_t thread;
-    const bool is_apart = pthread_create(&thread, NULL, hash_model, task) == 0;
+    const bool is_apart =
+        task->base.size_bytes >= APART_MIN && pthread_create(&thread, NULL, hash_model, task) == 0;
     int rc = blob_put_made(blobs, task->base.model_id, path, err);
 
+    close_sums(task->summing); /* while the thread hashes: it takes a moment */
     if (is_apart) {
         (void)pthread_join(thread, NULL);
     } else {
@@ -413,6 +335,9 @@ static int finish(struct summing_task *task, struct fed_err *err)
                  task->base.model_id);
     rc = format_model(task->summing, task->base.model_id, path, err);
     rc = rc < 0 ? rc : make_model(task, path, err);
+    if (rc < 0) {
+        close_sums(task->summing);
+    }
     task->finish_ms = fed_clock_mono_ms() - begun_ms;
     if (rc == 0) {
         keep(task->summing, task->base.model_id);

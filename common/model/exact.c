@@ -104,6 +104,22 @@ FED_VECTORS void fed_exact_subtract_singles(int64_t *sum,
     }
 }
 
+/* `value` where the sum isn't 0, else the base, which may be -0: -0 + 0 would be 0. By bits: with a
+ * branch in it no compiler makes vectors of the division. */
+static double choose(int64_t sum, double value, double b)
+{
+    const uint64_t mask = sum == 0 ? UINT64_MAX : 0;
+    uint64_t value_bits;
+    uint64_t b_bits;
+    double chosen;
+
+    memcpy(&value_bits, &value, sizeof(value_bits));
+    memcpy(&b_bits, &b, sizeof(b_bits));
+    value_bits = (value_bits & ~mask) | (b_bits & mask);
+    memcpy(&chosen, &value_bits, sizeof(chosen));
+    return chosen;
+}
+
 FED_VECTORS void fed_exact_finish(double *ret_values,
                                   const int64_t *sum,
                                   const double *b,
@@ -115,7 +131,7 @@ FED_VECTORS void fed_exact_finish(double *ret_values,
 
     for (size_t i = 0; i < n; i++) {
         const double change = (double)sum[i] / divisor;
-        ret_values[i] = sum[i] == 0 ? b[i] : b[i] + change; /* -0 + 0 would be 0 */
+        ret_values[i] = choose(sum[i], b[i] + change, b[i]);
     }
 }
 

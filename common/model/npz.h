@@ -64,6 +64,10 @@ FED_NODISCARD int fed_npz_map(struct fed_npz *npz, struct fed_err *err);
  * *ret_offset is where they begin. */
 bool fed_npz_is_plain(const struct fed_npz *npz, size_t tensor, uint64_t *ret_offset);
 
+/* The bytes of the values of such a tensor where they lie, in a file that is mapped and trusted;
+ * else NULL. Any thread, also while another reads. */
+const uint8_t *fed_npz_get_bytes(const struct fed_npz *npz, size_t tensor);
+
 /* `n` values of the tensor from element `index` (C order) on; borrowed. Returns 0 to go on, a fault
  * or a failure to stop with that. */
 typedef int (*fed_npz_values_fn)(void *arg,
@@ -125,5 +129,39 @@ FED_NODISCARD int fed_npz_writer_add(struct fed_npz_writer *writer,
                                      size_t n,
                                      struct fed_err *err);
 FED_NODISCARD int fed_npz_writer_finish(struct fed_npz_writer *writer, struct fed_err *err);
+
+/* -- writing in runs: the same bytes, by several threads ----------------------------------------
+ */
+
+#define FED_NPZ_RUN 65536U /* most elements of a run: what the L2 cache holds */
+
+struct fed_npz_runs;
+
+struct fed_npz_run {
+    size_t tensor;
+    uint64_t first; /* element, C order */
+    size_t n;       /* > 0 */
+};
+
+/* Write a model of this layout (dtype, rank and shape of its tensors count) to an open, empty file
+ * (borrowed). Fails with FED_E_NOMEM. */
+FED_NODISCARD int fed_npz_runs_new(int fd,
+                                   const struct fed_layout *layout,
+                                   struct fed_npz_runs **ret_runs,
+                                   struct fed_err *err);
+struct fed_npz_runs *fed_npz_runs_free(struct fed_npz_runs *runs); /* accepts NULL */
+FED_DEFINE_CLEANUP(struct fed_npz_runs, fed_npz_runs_free);
+
+/* The runs are in the order of the file. Any thread. */
+size_t fed_npz_runs_count(const struct fed_npz_runs *runs);
+struct fed_npz_run fed_npz_runs_get(const struct fed_npz_runs *runs, size_t i);
+
+/* Write run i: its elements as they are to lie in the file, little-endian. Any thread, each run
+ * once. Fails with FED_E_IO. */
+FED_NODISCARD int
+fed_npz_runs_put(struct fed_npz_runs *runs, size_t i, const void *bytes, struct fed_err *err);
+
+/* After all runs, on one thread: the headers and the directory. */
+FED_NODISCARD int fed_npz_runs_finish(struct fed_npz_runs *runs, struct fed_err *err);
 
 #endif /* FED_COMMON_MODEL_NPZ_H */

@@ -457,6 +457,15 @@ bool fed_npz_is_plain(const struct fed_npz *npz, size_t tensor, uint64_t *ret_of
            (!shape->is_big_endian || fed_dtype_size(shape->dtype) == 1);
 }
 
+const uint8_t *fed_npz_get_bytes(const struct fed_npz *npz, size_t tensor)
+{
+    uint64_t offset;
+
+    return fed_npz_is_plain(npz, tensor, &offset) && npz->is_trusted && npz->map.data != NULL
+               ? npz->map.data + offset
+               : NULL;
+}
+
 bool fed_npz_has_singles(const struct fed_npz *npz, size_t tensor)
 {
     uint64_t offset;

@@ -87,6 +87,72 @@ static void test_bytes_are_reproducible(void **state)
     fed_buf_deinit(&b);
 }
 
+/* Handed over in runs, the last one first, it is the same file. */
+static void test_runs_give_the_same_bytes(void **state)
+{
+    static double many[2 * FED_NPZ_RUN + 5];
+    const size_t n_many = sizeof(many) / sizeof(many[0]);
+    static uint8_t bytes[FED_NPZ_RUN * sizeof(double)];
+    struct fed_tensor shapes[N_TENSORS + 1];
+    const struct fed_layout layout = {.tensors = shapes, .n_tensors = N_TENSORS + 1};
+    struct fed_npz_writer *writer = NULL;
+    struct fed_npz_runs *runs = NULL;
+    struct fed_buf files[2];
+    char path[FED_PATH_SIZE];
+
+    memcpy(shapes, tensors, sizeof(tensors));
+    shapes[N_TENSORS] = (struct fed_tensor){
+        .dtype = FED_DTYPE_F4, .rank = 1, .shape = {n_many}, .n_elements = n_many};
+    for (size_t i = 0; i < n_many; i++) {
+        many[i] = i < N_VALUES ? values[i] : (double)i;
+    }
+    for (size_t k = 0; k < 2; k++) {
+        const int fd = open(test_path(*state, "runs.npz", path), O_RDWR | O_CREAT | O_TRUNC, 0600);
+        if (k == 0) {
+            assert_int_equal(fed_npz_writer_new(fd, &writer, NULL), 0);
+            for (size_t i = 0; i <= N_TENSORS; i++) {
+                assert_int_equal(fed_npz_writer_begin(writer, &shapes[i], NULL), 0);
+                assert_int_equal(
+                    fed_npz_writer_add(writer, many, (size_t)shapes[i].n_elements, NULL), 0);
+            }
+            assert_int_equal(fed_npz_writer_finish(writer, NULL), 0);
+        } else {
+            assert_int_equal(fed_npz_runs_new(fd, &layout, &runs, NULL), 0);
+            assert_int_equal(fed_npz_runs_count(runs), N_TENSORS - 1 + 3);
+            for (size_t i = fed_npz_runs_count(runs); i-- > 0;) {
+                const struct fed_npz_run run = fed_npz_runs_get(runs, i);
+                fed_dtype_encode(shapes[run.tensor].dtype, many + run.first, run.n, bytes);
+                assert_int_equal(fed_npz_runs_put(runs, i, bytes, NULL), 0);
+            }
+            assert_int_equal(fed_npz_runs_finish(runs, NULL), 0);
+        }
+        (void)close(fd);
+        files[k] = test_file_read(path);
+    }
+    (void)fed_npz_writer_free(writer);
+    (void)fed_npz_runs_free(runs);
+    assert_int_equal(files[0].size, files[1].size);
+    assert_memory_equal(files[0].data, files[1].data, files[0].size);
+    fed_buf_deinit(&files[0]);
+    fed_buf_deinit(&files[1]);
+}
+
+static void test_a_run_that_cannot_be_written(void **state)
+{
+    struct fed_tensor tensor = {.dtype = FED_DTYPE_I1, .rank = 1, .shape = {3}, .n_elements = 3};
+    const struct fed_layout layout = {.tensors = &tensor, .n_tensors = 1};
+    struct fed_npz_runs *runs = NULL;
+    struct fed_err err;
+    char path[FED_PATH_SIZE];
+    const int fd = open(test_path(*state, "taken.npz", path), O_RDONLY | O_CREAT, 0600);
+
+    assert_int_equal(fed_npz_runs_new(fd, &layout, &runs, &err), 0);
+    assert_int_equal(fed_npz_runs_put(runs, 0, "abc", &err), -FED_E_IO);
+    assert_int_equal(fed_npz_runs_finish(runs, &err), -FED_E_IO);
+    (void)fed_npz_runs_free(runs);
+    (void)close(fd);
+}
+
 static int compare(void *arg, uint64_t index, const double *read, size_t n, struct fed_err *err)
 {
     const struct fed_tensor *tensor = arg;
@@ -170,6 +236,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_are_reproducible),
+        cmocka_unit_test(test_runs_give_the_same_bytes),
+        cmocka_unit_test(test_a_run_that_cannot_be_written),
         cmocka_unit_test(test_we_read_it_back),
         cmocka_unit_test(test_numpy_reads_it),
         cmocka_unit_test(test_a_full_disk_is_told),
