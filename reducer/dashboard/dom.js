@@ -1,7 +1,6 @@
 /* Elements without markup: what comes from outside only ever becomes text or an attribute. */
 import { quietly } from './api.js';
 
-
 /* h('a', {href, class, onclick}, 'text', node, …). null, undefined and false are left out. */
 export function h(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);

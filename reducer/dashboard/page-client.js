@@ -1,5 +1,5 @@
 /* One client: what it is, its rounds, its timings, its refused updates. */
-import { API, get, list, quietly, view } from './api.js';
+import { API, get, list, view } from './api.js';
 import { fill, h, later, soon } from './dom.js';
 import { dateTime, instant, seconds } from './format.js';
 import { listen, live } from './live.js';
