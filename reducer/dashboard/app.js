@@ -81,19 +81,21 @@ window.addEventListener('popstate', () => show(false));
 
 const darkNow = matchMedia('(prefers-color-scheme: dark)');
 
+function isDark() {
+  const { theme } = document.documentElement.dataset;
+  return theme ? theme === 'dark' : darkNow.matches;
+}
+
 async function themeChanged() {
-  const isDark = document.documentElement.dataset.theme
-    ? document.documentElement.dataset.theme === 'dark' : darkNow.matches;
-  document.getElementById('theme').textContent = isDark ? 'Light' : 'Dark';
-  document.getElementById('theme').setAttribute('aria-label', `Switch to ${isDark ? 'light' : 'dark'}`);
+  const other = isDark() ? 'Light' : 'Dark';
+  document.getElementById('theme').textContent = other;
+  document.getElementById('theme').setAttribute('aria-label', `Switch to ${other.toLowerCase()}`);
   if (document.querySelector('.plot[data-drawn]')) (await import('./plot.js')).redrawPlots();
-  return isDark;
 }
 
 document.getElementById('theme').addEventListener('click', () => {
   const root = document.documentElement;
-  const wasDark = root.dataset.theme ? root.dataset.theme === 'dark' : darkNow.matches;
-  root.dataset.theme = wasDark ? 'light' : 'dark';
+  root.dataset.theme = isDark() ? 'light' : 'dark';
   try {
     localStorage.setItem('theme', root.dataset.theme);
   } catch {

@@ -1,4 +1,5 @@
 /* Elements without markup: what comes from outside only ever becomes text or an attribute. */
+import { quietly } from './api.js';
 
 /* h('a', {href, class, onclick}, 'text', node, …). null, undefined and false are left out. */
 export function h(tag, attributes = {}, ...children) {
@@ -12,7 +13,7 @@ export function h(tag, attributes = {}, ...children) {
   return node;
 }
 
-/* Replace what is in `node`, unless it says the same already: a reader's place stays. */
+/* Replace what is in `node`. */
 export function fill(node, ...children) {
   node.replaceChildren(...children.flat().filter((c) => c !== null && c !== undefined && c !== false));
   return node;
@@ -22,17 +23,28 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/* A function that runs `work` once, `ms` after the first of its calls; not after `signal`. */
+/* A function that runs `work` once, `ms` after the first of its calls, quietly; not after `signal`.
+ * Work that takes longer is not overtaken: it is done once more when it has ended. */
 export function later(work, ms, signal) {
   let timer = 0;
-  signal.addEventListener('abort', () => clearTimeout(timer));
-  return () => {
-    if (signal.aborted) return;
-    timer ||= setTimeout(() => {
-      timer = 0;
-      work();
-    }, ms);
+  let isRunning = false;
+  let isWanted = false;
+  const run = async () => {
+    timer = 0;
+    isRunning = true;
+    try {
+      await work();
+    } finally {
+      isRunning = false;
+      if (isWanted) call();
+    }
   };
+  const call = () => {
+    isWanted = isRunning;
+    if (!isRunning && !signal.aborted) timer ||= setTimeout(() => quietly(run()), ms);
+  };
+  signal.addEventListener('abort', () => clearTimeout(timer));
+  return call;
 }
 
 /* A function that runs `work` once in the next frame, however often it is called before. In a tab

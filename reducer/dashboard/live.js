@@ -9,6 +9,7 @@ import { API, get } from './api.js';
 
 const RETRY_MS = [1000, 2000, 5000, 10000];
 const HIDDEN_MS = 5000;
+const WHOLE_MS = 10000; // for the whole to come
 const ROWS = ['status', 'session', 'round', 'model', 'validation', 'metric'];
 
 export const live = {
@@ -84,21 +85,23 @@ function take(event) {
 }
 
 async function takeWhole() {
-  waiting = [];
+  const missed = [];
+  let doc;
+  waiting = missed; // who waited before has been overtaken
   try {
-    const doc = await get(`${API}/live`);
-    const missed = waiting;
-    waiting = null;
-    takeDoc(doc);
-    failures = 0;
-    setConnected(true);
-    tell('whole', null);
-    for (const [seq, kind, data] of missed) {
-      if (seq > doc.seq || ROWS.includes(kind)) apply(kind, data);
-    }
+    doc = await get(`${API}/live`, { signal: AbortSignal.timeout(WHOLE_MS) });
   } catch {
-    waiting = null;
-    again();
+    if (waiting === missed) again();
+    return;
+  }
+  if (waiting !== missed) return;
+  waiting = null;
+  takeDoc(doc);
+  failures = 0;
+  setConnected(true);
+  tell('whole', null);
+  for (const [seq, kind, data] of missed) {
+    if (seq > doc.seq || ROWS.includes(kind)) apply(kind, data);
   }
 }
 
@@ -114,6 +117,7 @@ function disconnect() {
   clearTimeout(retrying);
   source?.close();
   source = null;
+  waiting = null;
 }
 
 /* A browser comes again by itself after a broken connection, but not after a refusal. */
@@ -125,6 +129,7 @@ function again() {
 }
 
 export function connect() {
+  disconnect(); // also what would connect once more
   source = new EventSource(`${API}/events/stream`);
   source.addEventListener('hello', takeWhole);
   source.addEventListener('reset', takeWhole);

@@ -1,5 +1,5 @@
 /* One client: what it is, its rounds, its timings, its refused updates. */
-import { API, get, list, quietly, view } from './api.js';
+import { API, get, list, view } from './api.js';
 import { fill, h, later, soon } from './dom.js';
 import { dateTime, instant, seconds } from './format.js';
 import { listen, live } from './live.js';
@@ -46,7 +46,7 @@ export async function show(root, { signal, id }) {
   const about = h('div');
   const rounds = roundsTable();
   const refusals = refusalsTable();
-  const times = new Plot({ name: 'client-history', label: `Processing time of ${row.name || id} by round`,
+  const times = new Plot({ name: 'client-times', label: `Processing time of ${row.name || id} by round`,
     emptyText: 'It has told no times in this session.' });
   const links = [dataLinks('Its rounds', ''), dataLinks('Its refused updates', '')];
   signal.addEventListener('abort', closePlots);
@@ -71,7 +71,7 @@ export async function show(root, { signal, id }) {
     refusals.set(refused.result);
   };
   const sessions = await sessionSelect(signal, load);
-  const loadLater = later(() => quietly(load(sessions.value())), 300, signal);
+  const loadLater = later(() => load(sessions.value()), 300, signal);
   const attributes = await list('attributes', { filter: { 'sender.client_id': id }, limit: 100, signal });
   const told = new Map(attributes.reverse().map((a) => [a.key, String(a.value)]));
   fill(root, title(row.name || id, sessions),

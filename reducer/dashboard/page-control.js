@@ -3,7 +3,7 @@ import { API, list, post, quietly } from './api.js';
 import { fill, h, soon } from './dom.js';
 import { dateTime, plural, shortId } from './format.js';
 import { listen, live } from './live.js';
-import { badge, card, dataLinks, field, roundLink, select, title } from './parts.js';
+import { badge, card, dataLinks, field, select, title } from './parts.js';
 import { Table } from './table.js';
 
 const MODELS_MAX = 300; // the newest, to choose from

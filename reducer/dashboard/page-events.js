@@ -1,6 +1,6 @@
 /* Events: what clients, combiners and the reducer said, as it is said. */
 import { list, quietly } from './api.js';
-import { fill, h } from './dom.js';
+import { fill } from './dom.js';
 import { dateTime, instant } from './format.js';
 import { listen } from './live.js';
 import { card, clientLink, dataLinks, field, title } from './parts.js';

@@ -80,7 +80,7 @@ export async function show(root, { signal }) {
     models = await list('models', { limit: MODELS_MAX, signal });
     showModels();
   };
-  const plotLater = later(() => quietly(loadPlot(sessions.value())), 300, signal);
+  const plotLater = later(() => loadPlot(sessions.value()), 300, signal);
   listen((kind) => {
     if (kind === 'model' || kind === 'whole') quietly(loadModels());
     if (kind === 'validation' && sessions) plotLater();

@@ -106,29 +106,33 @@ export async function show(root, { signal }) {
   });
   const showCombiners = soon(() => combiners.set([...live.combiners.values()].map((c) =>
     ({ ...c, trainers: c.clients, validators: c.clients }))));
-  const showGraph = later(() => quietly(graph.set(graphNodes())), REFRESH_MS, signal);
+  const showGraph = later(() => graph.set(graphNodes()), REFRESH_MS, signal);
 
   const loadAll = async () => {
-    for (const row of await list('clients', { limit: 0, signal })) rows.set(row.client_id, row);
+    const all = await list('clients', { limit: 0, signal });
+    rows.clear();
+    for (const row of all) rows.set(row.client_id, row);
     for (const c of live.clients.values()) {
       if (!rows.has(c.client_id)) rows.set(c.client_id, c);
     }
     showClients();
   };
-  /* A client that came: its row may be written a moment later than it is seen. */
+  /* A client that came: its row may be written a moment later than it is seen. One that is gone has
+   * been deleted, or is long away and has a row still. */
   const loadOne = async (id) => {
-    rows.set(id, { ...live.clients.get(id), updated_at: new Date().toUTCString() });
-    showClients();
-    const row = await get(`${API}/clients/${encodeURIComponent(id)}`, { signal }).catch(() => null);
-    if (row) {
-      rows.set(id, row);
+    if (live.clients.has(id)) {
+      rows.set(id, { ...live.clients.get(id), updated_at: new Date().toUTCString() });
       showClients();
     }
+    const row = await get(`${API}/clients/${encodeURIComponent(id)}`, { signal }).catch(() => null);
+    if (row) rows.set(id, row);
+    else if (!live.clients.has(id)) rows.delete(id);
+    showClients();
   };
   listen((kind, data) => {
     if (kind === 'whole') quietly(loadAll());
-    if (kind === 'client' && !data.gone) {
-      if (!rows.has(data.client_id)) quietly(loadOne(data.client_id));
+    if (kind === 'client') {
+      if (data.gone || !rows.has(data.client_id)) quietly(loadOne(data.client_id));
       else rows.get(data.client_id).updated_at = new Date().toUTCString();
     }
     if (['whole', 'client'].includes(kind)) showClients();

@@ -130,7 +130,7 @@ export async function show(root, { signal }) {
     plots ??= makePlots(grid, signal);
     await (await plots)(session.session_id);
   };
-  const loadLater = later(() => quietly(load()), 300, signal);
+  const loadLater = later(load, 300, signal);
   listen((kind) => {
     if (['live', 'whole', 'client', 'combiner', 'round_client'].includes(kind)) drawSoon();
     if (kind === 'whole') quietly(load());
@@ -146,13 +146,17 @@ async function makePlots(grid, signal) {
   const accuracy = metricCard('Accuracy', 'accuracy', Plot);
   const loss = metricCard('Loss', 'loss', Plot);
   fill(grid, accuracy.node, loss.node);
+  const found = { sessionId: null };
+  const find = async (sessionId) => {
+    const { metrics } = await view('validations', { session_id: sessionId }, signal);
+    Object.assign(found, { sessionId, accuracy: metrics.find((name) => /acc/i.test(name)),
+      loss: metrics.find((name) => /loss|error/i.test(name)) });
+  };
   return async (sessionId) => {
-    const values = { session_id: sessionId };
-    const { metrics } = await view('validations', values, signal);
-    const named = (pattern, otherwise) => metrics.find((name) => pattern.test(name)) ?? otherwise;
+    if (found.sessionId !== sessionId || !found.accuracy || !found.loss) await find(sessionId);
     await Promise.all([
-      accuracy.plot.load({ ...values, metric: named(/acc/i, 'accuracy') }, signal),
-      loss.plot.load({ ...values, metric: named(/loss|error/i, 'loss') }, signal),
+      accuracy.plot.load({ session_id: sessionId, metric: found.accuracy ?? 'accuracy' }, signal),
+      loss.plot.load({ session_id: sessionId, metric: found.loss ?? 'loss' }, signal),
     ]);
   };
 }

@@ -43,6 +43,10 @@ function pick(rows) {
   return [rows.filter((r) => chosen.has(r.client_id)), clients.length];
 }
 
+/* Those that are listed, and those that only a counter knows. */
+const countRefused = (round) =>
+  Object.values(round.refused_more).reduce((sum, n) => sum + n, round.refused.length);
+
 export async function show(root, { signal, id }) {
   const round = await get(`${API}/rounds/${encodeURIComponent(id)}`, { signal });
   const plot = new Plot({ name: 'timeline', label: `Timeline of round ${round.round_number}`,
@@ -52,17 +56,17 @@ export async function show(root, { signal, id }) {
   plot.links.set('views/timeline', { round_id: id });
   signal.addEventListener('abort', closePlots);
   fill(root, title(`Round ${round.round_number}`),
-    card('This round', { wide: true, links: dataLinks('This round', 'views/rounds', { session_id: round.session_id }) }, about),
+    card('This round', { wide: true, links: dataLinks('This round', 'rounds/', { round_id: id }) }, about),
     card('Timeline', { wide: true, links: plot.links, note: 'Seconds since the round began: who trained when.' }, plot.node),
     card('Clients', { wide: true, links: dataLinks('Clients', 'views/timeline', { round_id: id }) }, table.node));
-  const load = async () => {
+  const load = async (known) => {
     const [now, { result }] = await Promise.all([
-      get(`${API}/rounds/${encodeURIComponent(id)}`, { signal }), view('timeline', { round_id: id }, signal)]);
+      known ?? get(`${API}/rounds/${encodeURIComponent(id)}`, { signal }), view('timeline', { round_id: id }, signal)]);
     const t = now.timings ?? {};
     fill(about, facts([
       ['Status', badge(now.status)], ['Began', dateTime(now.planned_utc_ms)],
       ['Asked', number(now.clients.length)], ['Counted', number(now.entries.length)],
-      ['Refused', number(now.refused.length)], ['Took', seconds(t.total_ms === null ? null : t.total_ms / 1000)],
+      ['Refused', number(countRefused(now))], ['Took', seconds(t.total_ms === null ? null : t.total_ms / 1000)],
       ['Base model', modelLink(now.base_model_id, shortId(now.base_model_id))],
       ['Model', now.model_id ? modelLink(now.model_id, shortId(now.model_id)) : '–'],
       now.failure && ['Failure', now.failure],
@@ -75,5 +79,5 @@ export async function show(root, { signal, id }) {
   listen((kind, data) => {
     if (kind === 'whole' || (kind === 'round' && data.id === id)) quietly(load());
   }, signal);
-  await load();
+  await load(round);
 }

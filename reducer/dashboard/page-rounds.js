@@ -32,6 +32,19 @@ function roundTable() {
 }
 
 export async function show(root, { signal }) {
+  const sessions = await sessionSelect(signal, (id) => load(id));
+  if (!sessions) {
+    const waiting = new AbortController(); // for the first session: once
+    signal.addEventListener('abort', () => waiting.abort());
+    fill(root, title('Rounds'), empty('No session has run yet.',
+      h('a', { class: 'button', href: '/dashboard/control' }, 'Start one')));
+    listen((kind) => {
+      if (kind !== 'session') return;
+      waiting.abort();
+      quietly(show(root, { signal }));
+    }, waiting.signal);
+    return;
+  }
   const plots = [
     new Plot({ name: 'client-times', label: CLIENT_TIMES, emptyText: 'No client has told its times yet.' }),
     new Plot({ name: 'training-histogram', label: HISTOGRAM, emptyText: 'No client has told its times yet.' }),
@@ -46,19 +59,12 @@ export async function show(root, { signal }) {
     const [rounds] = await Promise.all([view('rounds', values, signal), ...plots.map((p) => p.load(values, signal))]);
     table.set(rounds.result);
   };
-  const sessions = await sessionSelect(signal, load);
-  if (!sessions) {
-    fill(root, title('Rounds'), empty('No session has run yet.',
-      h('a', { class: 'button', href: '/dashboard/control' }, 'Start one')));
-    listen((kind) => kind === 'session' && quietly(show(root, { signal })), signal);
-    return;
-  }
   fill(root, title('Rounds', sessions), h('div', { class: 'grid three' },
     card(CLIENT_TIMES, { links: plots[0].links, note: 'Mean of the clients.' }, plots[0].node),
     card(HISTOGRAM, { links: plots[1].links, note: 'All updates of the session.' }, plots[1].node),
     card(COMBINER_TIMES, { links: plots[2].links, note: 'Mean of the combiners.' }, plots[2].node)),
   card('Rounds', { wide: true, links }, table.node));
-  const loadLater = later(() => quietly(load(sessions.value())), 300, signal);
+  const loadLater = later(() => load(sessions.value()), 300, signal);
   listen((kind) => (kind === 'round' || kind === 'whole') && loadLater(), signal);
   await load(sessions.value());
 }

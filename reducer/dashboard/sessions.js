@@ -5,7 +5,7 @@ import { select } from './parts.js';
 
 const SESSIONS_MAX = 200; // the newest, to choose from
 
-/* A select of sessions; onchange(id) now and at each choice. Returns null where there is none. */
+/* A select of sessions; onchange(id) at each choice. Returns null where there is none. */
 export async function sessionSelect(signal, onchange) {
   const sessions = await list('sessions', { limit: SESSIONS_MAX, signal });
   if (sessions.length === 0) return null;

@@ -20,14 +20,13 @@ function compare(a, b) {
 
 export class Table {
   /* options: label, columns, sort: [key, isDescending], empty: text, filter: false for none */
-  constructor({ label, columns, sort, empty = 'Nothing yet.', filter = true, onview }) {
+  constructor({ label, columns, sort, empty = 'Nothing yet.', filter = true }) {
     this.columns = columns;
     this.rows = [];
     this.shown = [];
     [this.sortKey, this.isDescending] = sort ?? [null, false];
     this.words = [];
     this.emptyText = empty;
-    this.onview = onview;
     this.rowHeight = 0;
     this.headings = columns.map((column) => this.heading(column));
     this.before = h('tr', { 'aria-hidden': 'true' }, h('td', { class: 'gap', colspan: columns.length }));
@@ -101,7 +100,6 @@ export class Table {
     const all = this.rows.length;
     this.count.textContent = this.words.length > 0
       ? `${number(this.shown.length)} of ${number(all)}` : `${number(all)} in all`;
-    this.onview?.(this.shown);
     this.draw();
   }
 

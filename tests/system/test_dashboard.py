@@ -240,7 +240,7 @@ class Dashboard(unittest.TestCase):
         self.open("network")  # a reducer, two combiners, the attached clients
         self.assertEqual(self.marks("network", "mark-symbol.node"), 3 + N_NATIVE + 1)
         self.open("client")
-        self.assertEqual(self.marks("client-history", "mark-rect"), 3 * ROUNDS)
+        self.assertEqual(self.marks("client-times", "mark-rect"), 3 * ROUNDS)
 
     def test_timeline_names_who_was_refused(self):
         page = self.open("round")
