@@ -11,6 +11,18 @@
 
 #define WORDS_MAX 8
 
+/* One that is not there is removed already. */
+static int remove_file(const char *folder, const char *name, struct fed_err *err)
+{
+    char path[FED_PATH_SIZE];
+    int rc = fed_path_format(path, err, "%s/%s", folder, name);
+
+    if (rc == 0 && unlink(path) != 0 && errno != ENOENT) {
+        rc = fed_file_error(err, "remove", path);
+    }
+    return rc;
+}
+
 /* The metadata of a backup: one file, made under another name and renamed when it is whole. */
 static int open_backup(struct side *side, const char *folder, bool is_target, struct fed_err *err)
 {
@@ -27,10 +39,7 @@ static int open_backup(struct side *side, const char *folder, bool is_target, st
     }
     rc = rc < 0 ? rc : fed_folder_make(folder, err);
     for (size_t i = 0; rc == 0 && is_target && i < sizeof(leftovers) / sizeof(leftovers[0]); i++) {
-        rc = fed_path_format(path, err, "%s/%s", folder, leftovers[i]);
-        if (rc == 0 && unlink(path) != 0 && errno != ENOENT) {
-            rc = fed_file_error(err, "remove", path);
-        }
+        rc = remove_file(folder, leftovers[i], err);
     }
     rc = rc < 0 ? rc
                 : fed_path_format(side->store_url, err, "sqlite:%s/confed.db%s", folder,
@@ -91,6 +100,28 @@ int side_open(struct side *side,
     return rc < 0 ? rc : opening_blobs(&side->settings, &side->blobs, err);
 }
 
+/* The journal of a database that was closed whole is gone: what still lies beside the new one has
+ * not all reached it. What lies beside the old one (a process that was killed had it open) is not
+ * the new one's, and SQLite would read it as if it were. */
+static int tidy_journals(const struct side *side, struct fed_err *err)
+{
+    static const char *const old[] = {"confed.db-wal", "confed.db-shm"};
+    char path[FED_PATH_SIZE];
+    int rc = fed_path_format(path, err, "%s/confed.db.new-wal", side->backup);
+
+    if (rc == 0 && access(path, F_OK) == 0) {
+        return fed_err_set(
+            err, FED_E_IO,
+            "%.200s was not written whole: is the disk full, or does another program "
+            "read it?",
+            path);
+    }
+    for (size_t i = 0; rc == 0 && i < sizeof(old) / sizeof(old[0]); i++) {
+        rc = remove_file(side->backup, old[i], err);
+    }
+    return rc;
+}
+
 int side_finish(struct side *side, struct fed_err *err)
 {
     char from[FED_PATH_SIZE];
@@ -104,6 +135,7 @@ int side_finish(struct side *side, struct fed_err *err)
     }
     rc = fed_path_format(from, err, "%s/confed.db.new", side->backup);
     rc = rc < 0 ? rc : fed_path_format(to, err, "%s/confed.db", side->backup);
+    rc = rc < 0 ? rc : tidy_journals(side, err);
     if (rc == 0 && rename(from, to) != 0) {
         rc = fed_file_error(err, "rename to", to);
     }

@@ -35,7 +35,8 @@ FED_NODISCARD int side_open(struct side *side,
                             bool is_target,
                             struct fed_err *err);
 
-/* A new backup's metadata takes the place of the old one's. The stores are closed by this. */
+/* A new backup's metadata takes the place of the old one's. The stores are closed by this. Fails
+ * with FED_E_IO; the old backup is what it was when the new metadata was not written whole. */
 FED_NODISCARD int side_finish(struct side *side, struct fed_err *err);
 
 void side_close(struct side *side);

@@ -1,0 +1,137 @@
+/* reducer/migrate: the sides of a copy; what takes the place of an earlier backup, and when. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+#include <sqlite3.h>
+
+#include "reducer/migrate/side.h"
+#include "reducer/store/store.h"
+#include "tests/lib/fixture.h"
+
+struct fixture {
+    struct test_folder folder;
+    char backup[FED_PATH_SIZE];
+    struct side side;
+    struct fed_err err;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    assert_non_null(f);
+    test_folder_make(&f->folder);
+    (void)test_path(&f->folder, "backup", f->backup);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    side_close(&f->side);
+    test_folder_remove(&f->folder);
+    free(f);
+    return 0;
+}
+
+/* -- a backup's folder ----------------------------------------------------------------------- */
+
+static int open_backup(struct fixture *f, bool is_target)
+{
+    const struct side_words words = {.file = "", .store = "", .blob = "", .backup = f->backup};
+
+    side_close(&f->side);
+    return side_open(&f->side, "to", &words, is_target, &f->err);
+}
+
+static void add_session(struct store *store, const char *id)
+{
+    json_t *document = json_pack("{s:s}", "session_id", id);
+
+    assert_int_equal(store_insert(store, STORE_SESSIONS, document, NULL), 0);
+    json_decref(document);
+}
+
+/* A backup with one session. */
+static void make_backup(struct fixture *f, const char *id)
+{
+    assert_int_equal(open_backup(f, true), 0);
+    add_session(f->side.store, id);
+    assert_int_equal(side_finish(&f->side, &f->err), 0);
+}
+
+static void expect_session(struct fixture *f, const char *id)
+{
+    json_t *found = NULL;
+
+    assert_int_equal(open_backup(f, false), 0);
+    assert_int_equal(store_get(f->side.store, STORE_SESSIONS, id, &found, &f->err), 0);
+    json_decref(found);
+}
+
+/* A restore that is killed while it reads. */
+static int read_and_die(void *arg)
+{
+    struct fixture *f = arg;
+
+    _exit(open_backup(f, false) == 0 ? 0 : 1);
+}
+
+static bool has_file(const struct fixture *f, const char *name)
+{
+    char path[FED_PATH_SIZE];
+
+    (void)snprintf(path, sizeof(path), "%.300s/%s", f->backup, name);
+    return access(path, F_OK) == 0;
+}
+
+static void test_the_journal_of_an_old_backup_goes_with_it(void **state)
+{
+    struct fixture *f = *state;
+
+    make_backup(f, "first");
+    assert_int_equal(test_child_run(read_and_die, f), 0);
+    assert_true(has_file(f, "confed.db-wal"));
+    make_backup(f, "second");
+    assert_false(has_file(f, "confed.db-wal"));
+    assert_false(has_file(f, "confed.db-shm"));
+    expect_session(f, "second");
+}
+
+/* Another reader keeps SQLite from taking the journal into the file, as a full disk does. */
+static void test_a_backup_not_written_whole_replaces_none(void **state)
+{
+    struct fixture *f = *state;
+    char path[FED_PATH_SIZE];
+    sqlite3 *reader = NULL;
+
+    make_backup(f, "first");
+    assert_int_equal(open_backup(f, true), 0);
+    (void)snprintf(path, sizeof(path), "%.300s/confed.db.new", f->backup);
+    assert_int_equal(sqlite3_open(path, &reader), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM sqlite_master", NULL, NULL, NULL),
+        SQLITE_OK);
+    add_session(f->side.store, "second");
+    assert_int_equal(side_finish(&f->side, &f->err), -FED_E_IO);
+    assert_non_null(strstr(f->err.msg, "was not written whole"));
+    (void)sqlite3_close(reader);
+    expect_session(f, "first");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_the_journal_of_an_old_backup_goes_with_it),
+        TEST(test_a_backup_not_written_whole_replaces_none),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
