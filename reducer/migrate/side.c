@@ -47,6 +47,19 @@ static int open_backup(struct side *side, const char *folder, bool is_target, st
     return rc < 0 ? rc : fed_path_format(side->blob_url, err, "dir:%s/blobs", folder);
 }
 
+/* The file or folder of a URL; NULL: a server's. Lives as long as the URL. */
+static const char *path_of(const char *url)
+{
+    static const char *const kinds[] = {"sqlite:", "dir:"};
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strncmp(url, kinds[i], strlen(kinds[i])) == 0) {
+            return url + strlen(kinds[i]);
+        }
+    }
+    return NULL;
+}
+
 /* The settings' own table: a file, the environment, then what was said here. */
 static int load_settings(struct side *side,
                          const char *flag,
@@ -78,6 +91,40 @@ static int load_settings(struct side *side,
     return rc < 0 ? fed_err_wrap(err, rc, "%s", flag) : rc;
 }
 
+/* Opened, a file or a folder that is not there would be made: an empty federation. */
+static int find_source(const struct settings *settings, struct fed_err *err)
+{
+    const char *const urls[] = {settings->store, settings->blob};
+
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        const char *path = path_of(urls[i]);
+        if (path != NULL && access(path, F_OK) != 0) {
+            return fed_err_set(err, errno == ENOENT ? FED_E_NOT_FOUND : FED_E_IO,
+                               "%.200s: there is nothing to copy: %s", urls[i], strerror(errno));
+        }
+    }
+    return 0;
+}
+
+/* A server makes a database of any name: an empty one was not meant, and no backup is replaced by
+ * nothing. */
+static int expect_documents(const struct side *side, struct fed_err *err)
+{
+    const struct store_query one = {.limit = 1};
+    size_t n = 0;
+    int rc = 0;
+
+    for (int in = 0; rc == 0 && n == 0 && in < STORE_COLLECTION_MAX; in++) {
+        json_t *documents = NULL;
+        rc = store_find(side->store, (enum store_collection)in, &one, &documents, &n, err);
+        json_decref(documents);
+    }
+    return rc < 0 || n > 0 ? rc
+                           : fed_err_set(err, FED_E_NOT_FOUND,
+                                         "%.200s has no documents: there is nothing to copy",
+                                         side->settings.store);
+}
+
 int side_open(struct side *side,
               const char *flag,
               const struct side_words *words,
@@ -96,7 +143,9 @@ int side_open(struct side *side,
                            flag, flag, flag);
     }
     rc = rc < 0 ? rc : load_settings(side, flag, words, err);
+    rc = rc < 0 || is_target ? rc : find_source(&side->settings, err);
     rc = rc < 0 ? rc : opening_store(&side->settings, &side->store, err);
+    rc = rc < 0 || is_target ? rc : expect_documents(side, err);
     return rc < 0 ? rc : opening_blobs(&side->settings, &side->blobs, err);
 }
 

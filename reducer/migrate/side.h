@@ -28,7 +28,8 @@ struct side {
 };
 
 /* Open it. Fails with FED_E_INVALID (it names no store, or no blobs; `flag` says in which words),
- * FED_E_NOT_FOUND (no backup there), and as the back ends do. Close in every case. */
+ * FED_E_NOT_FOUND (a source: no backup, file or folder there, or no documents; nothing is made in
+ * its place), and as the back ends do. Close in every case. */
 FED_NODISCARD int side_open(struct side *side,
                             const char *flag,
                             const struct side_words *words,

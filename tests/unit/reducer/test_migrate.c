@@ -124,6 +124,45 @@ static void test_a_backup_not_written_whole_replaces_none(void **state)
     expect_session(f, "first");
 }
 
+/* -- a source that is none --------------------------------------------------------------------- */
+
+static int open_source(struct fixture *f, const char *store, const char *blob)
+{
+    char store_url[FED_PATH_SIZE];
+    char blob_url[FED_PATH_SIZE];
+    const struct side_words words = {
+        .file = "", .store = store_url, .blob = blob_url, .backup = ""};
+
+    (void)snprintf(store_url, sizeof(store_url), "sqlite:%.250s/%s", f->folder.path, store);
+    (void)snprintf(blob_url, sizeof(blob_url), "dir:%.250s/%s", f->folder.path, blob);
+    side_close(&f->side);
+    return side_open(&f->side, "from", &words, false, &f->err);
+}
+
+static void test_a_source_is_not_made(void **state)
+{
+    struct fixture *f = *state;
+    char path[FED_PATH_SIZE];
+
+    make_backup(f, "first");
+    assert_int_equal(open_source(f, "typo.db", "backup/blobs"), -FED_E_NOT_FOUND);
+    assert_non_null(strstr(f->err.msg, "typo.db: there is nothing to copy"));
+    assert_int_not_equal(access(test_path(&f->folder, "typo.db", path), F_OK), 0);
+    assert_int_equal(open_source(f, "backup/confed.db", "typo"), -FED_E_NOT_FOUND);
+    assert_int_not_equal(access(test_path(&f->folder, "typo", path), F_OK), 0);
+    assert_int_equal(open_source(f, "backup/confed.db", "backup/blobs"), 0);
+}
+
+static void test_an_empty_source_is_none(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(open_backup(f, true), 0);
+    assert_int_equal(side_finish(&f->side, &f->err), 0);
+    assert_int_equal(open_backup(f, false), -FED_E_NOT_FOUND);
+    assert_non_null(strstr(f->err.msg, "has no documents"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -131,6 +170,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_the_journal_of_an_old_backup_goes_with_it),
         TEST(test_a_backup_not_written_whole_replaces_none),
+        TEST(test_a_source_is_not_made),
+        TEST(test_an_empty_source_is_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
