@@ -33,7 +33,7 @@ struct hold_options {
 };
 
 static const struct fed_conf_item items[] = {
-    {"listen", FED_CONF_TEXT, "0.0.0.0:12080", 0, 0, offsetof(struct hold_options, listen), false,
+    {"listen", FED_CONF_TEXT, "127.0.0.1:12080", 0, 0, offsetof(struct hold_options, listen), false,
      "HOST:PORT", "where the program's clients connect; it is started with --listen fd:N"},
 };
 const struct args_table cmd_hold_options = {items, sizeof(items) / sizeof(items[0])};
