@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "reducer/blob/blob.h"
@@ -24,27 +25,39 @@ static int remove_file(const char *folder, const char *name, struct fed_err *err
 }
 
 /* The metadata of a backup: one file, made under another name and renamed when it is whole. */
-static int open_backup(struct side *side, const char *folder, bool is_target, struct fed_err *err)
+static int name_backup(struct side *side, const char *folder, struct fed_err *err)
+{
+    int rc = fed_path_format(side->backup, err, "%s", folder);
+
+    rc = rc < 0 ? rc
+                : fed_path_format(side->store_url, err, "sqlite:%s/confed.db%s", folder,
+                                  side->is_target ? ".new" : "");
+    return rc < 0 ? rc : fed_path_format(side->blob_url, err, "dir:%s/blobs", folder);
+}
+
+static int expect_backup(const struct side *side, struct fed_err *err)
+{
+    char path[FED_PATH_SIZE];
+    const int rc = fed_path_format(path, err, "%s/confed.db", side->backup);
+
+    if (rc == 0 && access(path, R_OK) != 0) {
+        return fed_err_set(err, FED_E_NOT_FOUND, "%.200s is no backup: it has no confed.db",
+                           side->backup);
+    }
+    return rc;
+}
+
+/* What one that was cut off has left is begun anew. */
+static int make_backup(const struct side *side, struct fed_err *err)
 {
     static const char *const leftovers[] = {"confed.db.new", "confed.db.new-wal",
                                             "confed.db.new-shm"};
-    char path[FED_PATH_SIZE];
-    int rc = fed_path_format(side->backup, err, "%s", folder);
+    int rc = fed_folder_make(side->backup, err);
 
-    side->is_fresh = is_target;
-    rc = rc < 0 ? rc : fed_path_format(path, err, "%s/confed.db", folder);
-    if (rc == 0 && !is_target && access(path, R_OK) != 0) {
-        return fed_err_set(err, FED_E_NOT_FOUND, "%.200s is no backup: it has no confed.db",
-                           folder);
+    for (size_t i = 0; rc == 0 && i < sizeof(leftovers) / sizeof(leftovers[0]); i++) {
+        rc = remove_file(side->backup, leftovers[i], err);
     }
-    rc = rc < 0 ? rc : fed_folder_make(folder, err);
-    for (size_t i = 0; rc == 0 && is_target && i < sizeof(leftovers) / sizeof(leftovers[0]); i++) {
-        rc = remove_file(folder, leftovers[i], err);
-    }
-    rc = rc < 0 ? rc
-                : fed_path_format(side->store_url, err, "sqlite:%s/confed.db%s", folder,
-                                  is_target ? ".new" : "");
-    return rc < 0 ? rc : fed_path_format(side->blob_url, err, "dir:%s/blobs", folder);
+    return rc;
 }
 
 /* The file or folder of a URL; NULL: a server's. Lives as long as the URL. */
@@ -125,7 +138,7 @@ static int expect_documents(const struct side *side, struct fed_err *err)
                                          side->settings.store);
 }
 
-int side_open(struct side *side,
+int side_load(struct side *side,
               const char *flag,
               const struct side_words *words,
               bool is_target,
@@ -133,20 +146,75 @@ int side_open(struct side *side,
 {
     int rc = 0;
 
-    *side = (struct side){0};
+    *side = (struct side){.is_target = is_target};
     if (words->backup[0] != '\0') {
-        rc = open_backup(side, words->backup, is_target, err);
+        rc = name_backup(side, words->backup, err);
     } else if (words->file[0] == '\0' && (words->store[0] == '\0' || words->blob[0] == '\0')) {
         return fed_err_set(err, FED_E_INVALID,
                            "--%s FILE is missing (a reducer's settings), or --%s-store URL and "
                            "--%s-blob URL",
                            flag, flag, flag);
     }
-    rc = rc < 0 ? rc : load_settings(side, flag, words, err);
-    rc = rc < 0 || is_target ? rc : find_source(&side->settings, err);
+    return rc < 0 ? rc : load_settings(side, flag, words, err);
+}
+
+int side_open_source(struct side *side, struct fed_err *err)
+{
+    int rc = side->backup[0] == '\0' ? 0 : expect_backup(side, err);
+
+    rc = rc < 0 ? rc : find_source(&side->settings, err);
     rc = rc < 0 ? rc : opening_store(&side->settings, &side->store, err);
-    rc = rc < 0 || is_target ? rc : expect_documents(side, err);
+    rc = rc < 0 ? rc : expect_documents(side, err);
     return rc < 0 ? rc : opening_blobs(&side->settings, &side->blobs, err);
+}
+
+/* The same file or folder, however it is written; or the same words. */
+static bool is_same_place(const char *a, const char *b)
+{
+    const char *path_a = path_of(a);
+    const char *path_b = path_of(b);
+    struct stat stat_a;
+    struct stat stat_b;
+
+    return strcmp(a, b) == 0 || (path_a != NULL && path_b != NULL && stat(path_a, &stat_a) == 0 &&
+                                 stat(path_b, &stat_b) == 0 && stat_a.st_dev == stat_b.st_dev &&
+                                 stat_a.st_ino == stat_b.st_ino);
+}
+
+static bool has_same_blobs(const struct settings *a, const struct settings *b)
+{
+    return is_same_place(a->blob, b->blob) && strcmp(a->blob_endpoint, b->blob_endpoint) == 0 &&
+           strcmp(a->blob_region, b->blob_region) == 0;
+}
+
+int side_check_both(struct side *from, struct side *to, struct fed_err *err)
+{
+    const bool are_backups = from->backup[0] != '\0' && to->backup[0] != '\0';
+    const bool is_same_store = is_same_place(from->settings.store, to->settings.store);
+
+    if ((is_same_store || are_backups) && has_same_blobs(&from->settings, &to->settings)) {
+        return fed_err_set(err, FED_E_INVALID, "both sides are the same");
+    }
+    to->has_same_store = is_same_store;
+    return 0;
+}
+
+int side_open_target(struct side *side, const struct side *from, struct fed_err *err)
+{
+    int rc = side->backup[0] == '\0' ? 0 : make_backup(side, err);
+
+    if (rc == 0 && side->has_same_store) {
+        side->store = from->store;
+    } else if (rc == 0) {
+        rc = opening_store(&side->settings, &side->store, err);
+    }
+    return rc < 0 ? rc : opening_blobs(&side->settings, &side->blobs, err);
+}
+
+static void close_both(struct side *side)
+{
+    side->store = side->has_same_store ? NULL : store_close(side->store);
+    side->blobs = blob_close(side->blobs);
 }
 
 /* The journal of a database that was closed whole is gone: what still lies beside the new one has
@@ -177,9 +245,8 @@ int side_finish(struct side *side, struct fed_err *err)
     char to[FED_PATH_SIZE];
     int rc;
 
-    side->store = store_close(side->store);
-    side->blobs = blob_close(side->blobs);
-    if (!side->is_fresh) {
+    close_both(side);
+    if (side->backup[0] == '\0') {
         return 0;
     }
     rc = fed_path_format(from, err, "%s/confed.db.new", side->backup);
@@ -197,7 +264,6 @@ int side_finish(struct side *side, struct fed_err *err)
 
 void side_close(struct side *side)
 {
-    side->store = store_close(side->store);
-    side->blobs = blob_close(side->blobs);
+    close_both(side);
     fed_conf_deinit(&side->conf);
 }

@@ -46,7 +46,9 @@ static int open_backup(struct fixture *f, bool is_target)
     const struct side_words words = {.file = "", .store = "", .blob = "", .backup = f->backup};
 
     side_close(&f->side);
-    return side_open(&f->side, "to", &words, is_target, &f->err);
+    assert_int_equal(side_load(&f->side, "to", &words, is_target, &f->err), 0);
+    return is_target ? side_open_target(&f->side, NULL, &f->err)
+                     : side_open_source(&f->side, &f->err);
 }
 
 static void add_session(struct store *store, const char *id)
@@ -136,7 +138,8 @@ static int open_source(struct fixture *f, const char *store, const char *blob)
     (void)snprintf(store_url, sizeof(store_url), "sqlite:%.250s/%s", f->folder.path, store);
     (void)snprintf(blob_url, sizeof(blob_url), "dir:%.250s/%s", f->folder.path, blob);
     side_close(&f->side);
-    return side_open(&f->side, "from", &words, false, &f->err);
+    assert_int_equal(side_load(&f->side, "from", &words, false, &f->err), 0);
+    return side_open_source(&f->side, &f->err);
 }
 
 static void test_a_source_is_not_made(void **state)
@@ -163,6 +166,54 @@ static void test_an_empty_source_is_none(void **state)
     assert_non_null(strstr(f->err.msg, "has no documents"));
 }
 
+/* -- two sides ------------------------------------------------------------------------------- */
+
+/* `to` is named by files of the folder; `f->side` is the source. */
+static int check_both(struct fixture *f, struct side *to, const char *store, const char *blob)
+{
+    char store_url[FED_PATH_SIZE];
+    char blob_url[FED_PATH_SIZE];
+    const struct side_words words = {
+        .file = "", .store = store_url, .blob = blob_url, .backup = ""};
+
+    (void)snprintf(store_url, sizeof(store_url), "sqlite:%.250s/%s", f->folder.path, store);
+    (void)snprintf(blob_url, sizeof(blob_url), "dir:%.250s/%s", f->folder.path, blob);
+    side_close(to);
+    assert_int_equal(side_load(to, "to", &words, true, &f->err), 0);
+    return side_check_both(&f->side, to, &f->err);
+}
+
+static void test_the_same_is_both_the_same(void **state)
+{
+    struct fixture *f = *state;
+    struct side to = {0};
+
+    make_backup(f, "first");
+    expect_session(f, "first");
+    assert_int_equal(check_both(f, &to, "backup/confed.db", "backup/blobs"), -FED_E_INVALID);
+    assert_int_equal(check_both(f, &to, "backup/./confed.db", "backup/../backup/blobs"),
+                     -FED_E_INVALID);
+    assert_string_equal(f->err.msg, "both sides are the same");
+    assert_int_equal(check_both(f, &to, "new.db", "backup/blobs"), 0);
+    assert_false(to.has_same_store);
+    side_close(&to);
+}
+
+static void test_blobs_move_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct side to = {0};
+
+    make_backup(f, "first");
+    expect_session(f, "first");
+    assert_int_equal(check_both(f, &to, "backup/./confed.db", "new"), 0);
+    assert_int_equal(side_open_target(&to, &f->side, &f->err), 0);
+    assert_ptr_equal(to.store, f->side.store);
+    assert_int_equal(side_finish(&to, &f->err), 0);
+    side_close(&to);
+    assert_non_null(f->side.store); /* closed once */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -172,6 +223,8 @@ int main(void)
         TEST(test_a_backup_not_written_whole_replaces_none),
         TEST(test_a_source_is_not_made),
         TEST(test_an_empty_source_is_none),
+        TEST(test_the_same_is_both_the_same),
+        TEST(test_blobs_move_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
