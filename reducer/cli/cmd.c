@@ -38,8 +38,9 @@ const struct cmd cmd_all[] = {
      cmd_restore},
     {"", "migrate", "", 0, 0, "copy a federation to other back ends",
      "Metadata and models, with the reducer stopped; checked by SHA-256 and read back. A copy that\n"
-     "was cut off is started again and goes on: what is there and equal is skipped. Passwords come\n"
-     "from the settings' files.",
+     "was cut off is started again and goes on: what is there and equal is skipped. Where both sides\n"
+     "have the same metadata, models and packages move alone. Passwords come from the settings'\n"
+     "files.",
      "  confed migrate --from old.yaml --to reducer.yaml\n"
      "  confed migrate --from-store sqlite:confed.db --from-blob dir:blobs --to reducer.yaml\n",
      &cmd_migrate_options, cmd_migrate},

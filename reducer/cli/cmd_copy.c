@@ -56,12 +56,8 @@ static void add(struct child_words *words, const char *flag, const char *value)
 
 static int begin(struct child_words *words, const struct cmd_call *call, struct fed_err *err)
 {
-    char path[FED_PATH_SIZE];
-    const int rc = program_find("confed-migrate", path, err);
+    const int rc = program_words(words, "confed-migrate", err);
 
-    if (rc == 0) {
-        child_words_add(words, "%s", path);
-    }
     if (rc == 0 && call->is_json) {
         child_words_add(words, "--json");
     }

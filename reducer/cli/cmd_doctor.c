@@ -23,10 +23,8 @@ const struct args_table cmd_doctor_options = {items, sizeof(items) / sizeof(item
 static int check_settings(const struct cmd_call *call, const char *config, struct fed_err *err)
 {
     struct child_words words = {0};
-    char path[FED_PATH_SIZE];
-    int rc = program_find("confed-reducer", path, err);
+    int rc = program_words(&words, "confed-reducer", err);
 
-    child_words_add(&words, "%s", path);
     child_words_add(&words, call->is_json ? "--check=json" : "--check");
     child_words_add(&words, "--config");
     child_words_add(&words, "%s", config);

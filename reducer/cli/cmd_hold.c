@@ -33,7 +33,7 @@ struct hold_options {
 };
 
 static const struct fed_conf_item items[] = {
-    {"listen", FED_CONF_TEXT, "0.0.0.0:12080", 0, 0, offsetof(struct hold_options, listen), false,
+    {"listen", FED_CONF_TEXT, "127.0.0.1:12080", 0, 0, offsetof(struct hold_options, listen), false,
      "HOST:PORT", "where the program's clients connect; it is started with --listen fd:N"},
 };
 const struct args_table cmd_hold_options = {items, sizeof(items) / sizeof(items[0])};
@@ -94,14 +94,12 @@ static int listen_on(const char *text, int *ret_fd, struct fed_err *err)
 
 static int make_words(struct hold *hold, struct fed_err *err)
 {
-    char path[FED_PATH_SIZE];
     const struct args *args = &hold->call->args;
-    const int rc = program_find(args->words[0], path, err);
+    const int rc = program_words(&hold->words, args->words[0], err);
 
     if (rc < 0) {
         return rc;
     }
-    child_words_add(&hold->words, "%s", path);
     for (size_t i = 1; i < args->n_words; i++) {
         child_words_add(&hold->words, "%s", args->words[i]);
     }

@@ -4,7 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-int program_find(const char *name, char ret_path[FED_PATH_SIZE], struct fed_err *err)
+/* The path of a program beside this one; a name with a '/' in it is a path already. */
+static int find_program(const char *name, char ret_path[FED_PATH_SIZE], struct fed_err *err)
 {
     char self[FED_PATH_SIZE];
     ssize_t n;
@@ -19,6 +20,17 @@ int program_find(const char *name, char ret_path[FED_PATH_SIZE], struct fed_err 
     self[n] = '\0';
     *strrchr(self, '/') = '\0';
     return fed_path_format(ret_path, err, "%s/%s", self, name);
+}
+
+int program_words(struct child_words *words, const char *name, struct fed_err *err)
+{
+    char path[FED_PATH_SIZE];
+    const int rc = find_program(name, path, err);
+
+    if (rc == 0) {
+        child_words_add(words, "%s", path);
+    }
+    return rc;
 }
 
 int program_become(const struct child_words *words, struct fed_err *err)

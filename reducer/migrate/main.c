@@ -52,13 +52,15 @@ int main(int argc, char **argv)
         return FED_EXIT_OK;
     }
     fed_log_init(words_spec.program, FED_LOG_WARNING, false);
-    rc = rc < 0 ? rc : words_check(&words, &err);
-    rc = rc < 0 ? rc : side_open(&from, "from", &words.from, false, &err);
-    rc = rc < 0 ? rc : side_open(&to, "to", &words.to, true, &err);
+    rc = rc < 0 ? rc : side_load(&from, "from", &words.from, false, &err);
+    rc = rc < 0 ? rc : side_load(&to, "to", &words.to, true, &err);
+    rc = rc < 0 ? rc : side_check_both(&from, &to, &err);
+    rc = rc < 0 ? rc : side_open_source(&from, &err);
+    rc = rc < 0 ? rc : side_open_target(&to, &from, &err);
     rc = rc < 0 ? rc : copy(&from, &to, words.is_json, &err);
     rc = rc < 0 ? rc : side_finish(&to, &err);
-    side_close(&from);
     side_close(&to);
+    side_close(&from);
     fed_conf_deinit(&conf);
     if (rc < 0) {
         (void)fprintf(stderr, "confed-migrate: %s\n", err.msg);

@@ -1,7 +1,5 @@
 #include "reducer/migrate/words.h"
 
-#include <string.h>
-
 #define ITEM(key, member, argument, help)                                                   \
     {                                                                                       \
         key, FED_CONF_TEXT, "", 0, 0, offsetof(struct words, member), false, argument, help \
@@ -33,20 +31,3 @@ const struct fed_conf_spec words_spec = {
     .items = items,
     .n_items = sizeof(items) / sizeof(items[0]),
 };
-
-static bool is_same(const char *a, const char *b)
-{
-    return a[0] != '\0' && strcmp(a, b) == 0;
-}
-
-int words_check(const struct words *words, struct fed_err *err)
-{
-    const struct side_words *from = &words->from;
-    const struct side_words *to = &words->to;
-
-    if (is_same(from->store, to->store) || is_same(from->backup, to->backup) ||
-        (is_same(from->file, to->file) && from->store[0] == '\0' && to->store[0] == '\0')) {
-        return fed_err_set(err, FED_E_INVALID, "both sides are the same");
-    }
-    return 0;
-}

@@ -12,7 +12,4 @@ struct words {
 
 extern const struct fed_conf_spec words_spec;
 
-/* Fails with FED_E_INVALID: both sides are the same. */
-FED_NODISCARD int words_check(const struct words *words, struct fed_err *err);
-
 #endif /* REDUCER_MIGRATE_WORDS_H */

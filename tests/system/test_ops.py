@@ -252,7 +252,7 @@ class Ops(unittest.TestCase):
     def test_usage(self):
         self.assertIn("--from FILE is missing", run(BIN / "confed", "migrate", expect=2))
         same = ["--from-store", "sqlite:a", "--from-blob", "dir:b", "--to-store", "sqlite:a",
-                "--to-blob", "dir:c"]
+                "--to-blob", "dir:b"]
         self.assertIn("the same", run(BIN / "confed", "migrate", *same, expect=2))
 
     # -- disks -------------------------------------------------------------------------------
@@ -324,6 +324,28 @@ class Ops(unittest.TestCase):
         # What the next start would not change ends it.
         run(BIN / "confed", "hold", "--listen", address, "--", "confed-combiner", "--nonsense",
             expect=2)
+
+    # -- copies of a part --------------------------------------------------------------------
+
+    def test_migrate_blobs_alone(self):
+        """From one folder to another, with the metadata where it is; then the metadata alone."""
+        fed = self.federation()
+        self.trained(fed, 1)
+        past = rows(fed)
+        fed.reducer.stop()
+        store, blob = f"sqlite:{fed.folder}/reducer.db", f"dir:{fed.folder}/blobs"
+        there = [f"sqlite:{fed.folder}/new.db", f"dir:{fed.folder}/new"]
+        report = json.loads(run(BIN / "confed", "--json", "migrate", "--from-store", store,
+                                "--from-blob", blob, "--to-store", store, "--to-blob", there[1]))
+        self.assertEqual((report["documents"], report["blobs"], report["blobs_there"]), (0, 2, 0))
+        self.assertEqual(sums(fed.folder / "new"), sums(fed.folder / "blobs"))
+        report = json.loads(run(BIN / "confed", "--json", "migrate", "--from-store", store,
+                                "--from-blob", there[1], "--to-store", there[0],
+                                "--to-blob", there[1]))
+        self.assertEqual((report["documents_there"], report["blobs"], report["blobs_there"]),
+                         (0, 0, 2))
+        fed.start_reducer(options=["--store", there[0], "--blob", there[1]])
+        self.assertEqual(rows(fed), past)
 
 
 if __name__ == "__main__":

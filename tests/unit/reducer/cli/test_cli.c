@@ -135,6 +135,16 @@ static void test_every_command_has_help(void **state)
     assert_string_equal(f->out, "confed " CONFED_VERSION "\n");
 }
 
+static void test_ports_are_loopback_unless_told(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(run(f, "hold --help"), FED_EXIT_OK);
+    assert_non_null(strstr(f->out, "127.0.0.1:12080"));
+    assert_int_equal(run(f, "up --help"), FED_EXIT_OK);
+    assert_null(strstr(f->out, "0.0.0.0:"));
+}
+
 static void test_nobody_there(void **state)
 {
     struct fixture *f = *state;
@@ -450,6 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_what_was_mistyped_is_named),
         TEST(test_every_command_has_help),
+        TEST(test_ports_are_loopback_unless_told),
         TEST(test_nobody_there),
         TEST(test_status_says_what_is_waited_for),
         TEST(test_doctor_fails_when_a_check_has),
