@@ -190,6 +190,8 @@ static bool hello_clients(const struct collector *collector, struct fed_hello *h
     return hello->clients != NULL;
 }
 
+/* Those who are not in the present plan's sum yet are left out: they count again when they are told
+ * of, which collector_folded() does. */
 static bool hello_round(const struct collector_round *round, struct fed_hello_round *ret_heard)
 {
     struct fed_hello_round heard = {.plan_seq = round->plan.plan_seq, .state = round->state};
@@ -201,13 +203,14 @@ static bool hello_round(const struct collector_round *round, struct fed_hello_ro
     if (heard.admitted == NULL || heard.refused == NULL) {
         return false;
     }
-    if (round->n_admitted > 0) {
-        memcpy(heard.admitted, round->entries, round->n_admitted * sizeof(*heard.admitted));
+    for (size_t i = 0; i < round->n_admitted; i++) {
+        if (!round->marks[i].is_untold) {
+            heard.admitted[ret_heard->n_admitted++] = round->entries[i];
+        }
     }
     if (round->n_refused > 0) {
         memcpy(heard.refused, round->refused, round->n_refused * sizeof(*heard.refused));
     }
-    ret_heard->n_admitted = round->n_admitted;
     ret_heard->n_refused = round->n_refused;
     return true;
 }

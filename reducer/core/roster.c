@@ -68,7 +68,17 @@ static bool is_long_away(const struct roster_client *client, uint64_t now_ms)
     return combiner->link == 0 && now_ms - combiner->down_since_ms >= ROSTER_FORGET_MS;
 }
 
-static void forget_clients(struct roster *roster, uint64_t now_ms)
+static bool is_forgotten(const struct roster_client *client,
+                         const struct roster_combiner *left,
+                         uint64_t now_ms)
+{
+    return left == NULL ? is_long_away(client, now_ms) : client->combiner == left;
+}
+
+/* Those who were at this combiner last; NULL: those who are long away. False: out of memory, and
+ * all stay. */
+static bool
+forget_clients(struct roster *roster, const struct roster_combiner *left, uint64_t now_ms)
 {
     struct fed_strmap kept;
     struct roster_client *client;
@@ -77,20 +87,22 @@ static void forget_clients(struct roster *roster, uint64_t now_ms)
 
     fed_strmap_init(&kept);
     while ((client = fed_strmap_next(&roster->clients, &cursor, &key)) != NULL) {
-        if (!is_long_away(client, now_ms) && fed_strmap_put(&kept, key, client, NULL, NULL) < 0) {
-            fed_strmap_deinit(&kept); /* no memory: all stay */
-            return;
+        if (!is_forgotten(client, left, now_ms) &&
+            fed_strmap_put(&kept, key, client, NULL, NULL) < 0) {
+            fed_strmap_deinit(&kept);
+            return false;
         }
     }
     cursor = 0;
     while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
-        if (is_long_away(client, now_ms)) {
+        if (is_forgotten(client, left, now_ms)) {
             client->combiner->n_attached -= client->phase == FED_CLIENT_ATTACHED ? 1 : 0;
             free(client);
         }
     }
     fed_strmap_deinit(&roster->clients);
     roster->clients = kept;
+    return true;
 }
 
 static bool is_referred_to(const struct roster *roster, const struct roster_combiner *combiner)
@@ -136,19 +148,6 @@ bool roster_forget_client(struct roster *roster, const char *client_id)
     return true;
 }
 
-/* The first client that was at this combiner last, or NULL. */
-static struct roster_client *find_left(const struct roster *roster,
-                                       const struct roster_combiner *combiner)
-{
-    struct roster_client *client;
-    size_t cursor = 0;
-
-    do {
-        client = fed_strmap_next(&roster->clients, &cursor, NULL);
-    } while (client != NULL && client->combiner != combiner);
-    return client;
-}
-
 bool roster_forget_combiner(struct roster *roster, const char *combiner_id)
 {
     struct roster_combiner *combiner = roster_find_combiner(roster, combiner_id);
@@ -164,8 +163,8 @@ bool roster_forget_combiner(struct roster *roster, const char *combiner_id)
     while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
         client->other = client->other == combiner ? NULL : client->other;
     }
-    while ((client = find_left(roster, combiner)) != NULL) {
-        free(fed_strmap_take(&roster->clients, client->client_id));
+    if (!forget_clients(roster, combiner, 0)) {
+        return false;
     }
     free(fed_strmap_take(&roster->combiners, combiner_id));
     return true;
@@ -179,7 +178,7 @@ static void make_room(struct roster *roster, uint64_t now_ms)
         return; /* looked through a moment ago: at the limit this would be for every arrival */
     }
     roster->forgot_ms = now_ms;
-    forget_clients(roster, now_ms);
+    (void)forget_clients(roster, NULL, now_ms);
     while ((combiner = find_forgotten(roster, now_ms)) != NULL) {
         free(fed_strmap_take(&roster->combiners, combiner->combiner_id));
     }

@@ -91,7 +91,8 @@ FED_NODISCARD int roster_client_state(struct roster *roster,
 struct roster_combiner *roster_link_closed(struct roster *roster, uint64_t link, uint64_t now_ms);
 
 /* Somebody has deleted its row: forget a client, or a combiner with the clients that were at it.
- * Returns false, and forgets nobody, where it is attached; done where it is not known. */
+ * Returns false, and forgets nobody, where it is attached, or without memory; done where it is not
+ * known. */
 bool roster_forget_client(struct roster *roster, const char *client_id);
 bool roster_forget_combiner(struct roster *roster, const char *combiner_id);
 

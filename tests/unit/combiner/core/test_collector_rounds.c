@@ -337,6 +337,28 @@ static void test_hello_says_it_all(void **state)
                    "round 7/1 collecting +ann:u1 -bob:not_finite\n");
 }
 
+static void test_hello_leaves_out_who_is_not_in_the_new_sum_yet(void **state)
+{
+    struct desk *f = *state;
+
+    desk_open_round(f);
+    desk_admit(f, 1, "ann", "u1");
+    desk_admit(f, 2, "bob", "u2");
+    desk_plan(f, "7", 2, "m1", "ann bob");
+    desk_pass_over(f);
+    desk_folded(f, "7", 2, "bob");
+    desk_expect(f, "up admitted 7/2 bob u2 100\n");
+    collector_link_down(f->collector, f->now_ms);
+    collector_link_up(f->collector, f->now_ms);
+    desk_expect(f, "up hello c1 ann:attached bob:attached | round 7/2 collecting +bob:u2\n");
+    desk_folded(f, "7", 2, "ann");
+    desk_expect(f, "up admitted 7/2 ann u1 100\n");
+    collector_link_down(f->collector, f->now_ms);
+    collector_link_up(f->collector, f->now_ms);
+    desk_expect(f,
+                "up hello c1 ann:attached bob:attached | round 7/2 collecting +ann:u1 +bob:u2\n");
+}
+
 static void test_the_oldest_round_goes_when_there_are_too_many(void **state)
 {
     struct desk *f = *state;
@@ -369,6 +391,7 @@ int main(void)
         TEST(test_sealed_partial_is_sent_again),
         TEST(test_verdicts),
         TEST(test_hello_says_it_all),
+        TEST(test_hello_leaves_out_who_is_not_in_the_new_sum_yet),
         TEST(test_the_oldest_round_goes_when_there_are_too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
