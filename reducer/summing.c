@@ -65,21 +65,36 @@ void summing_deinit(struct summing *summing)
 {
     reset(summing);
     for (size_t i = 0; i < SUMMING_FILES_MAX; i++) {
-        unlink_model(summing, summing->own.models[i]);
+        unlink_model(summing, summing->own.models[i].id);
     }
 }
 
 /* -- files of models ----------------------------------------------------------------------------
  */
 
+/* Where it is in `own.models`; SUMMING_FILES_MAX: nowhere. */
+static size_t find_kept(const struct summing *summing, const char *model_id)
+{
+    size_t i = 0;
+
+    while (i < SUMMING_FILES_MAX && strcmp(summing->own.models[i].id, model_id) != 0) {
+        i++;
+    }
+    return i;
+}
+
 static bool is_kept(const struct summing *summing, const char *model_id)
 {
-    for (size_t i = 0; i < SUMMING_FILES_MAX; i++) {
-        if (strcmp(summing->own.models[i], model_id) == 0) {
-            return true;
-        }
+    return find_kept(summing, model_id) < SUMMING_FILES_MAX;
+}
+
+static void set_checked(struct summing *summing, const char *model_id)
+{
+    const size_t i = find_kept(summing, model_id);
+
+    if (i < SUMMING_FILES_MAX) {
+        summing->own.models[i].is_checked = true;
     }
-    return false;
 }
 
 /* Its file is there from now on; the oldest goes. */
@@ -88,10 +103,11 @@ static void keep(struct summing *summing, const char *model_id)
     if (is_kept(summing, model_id)) {
         return;
     }
-    unlink_model(summing, summing->own.models[SUMMING_FILES_MAX - 1]);
-    memmove(summing->own.models[1], summing->own.models[0],
+    unlink_model(summing, summing->own.models[SUMMING_FILES_MAX - 1].id);
+    memmove(&summing->own.models[1], &summing->own.models[0],
             sizeof(summing->own.models) - sizeof(summing->own.models[0]));
-    fed_id_copy(summing->own.models[0], model_id);
+    fed_id_copy(summing->own.models[0].id, model_id);
+    summing->own.models[0].is_checked = false;
 }
 
 /* Open a model, from our copy of its blob, which is made if missing. */
@@ -189,6 +205,9 @@ static int load(struct summing_task *task, struct fed_err *err)
         (void)hash_model(task);
     }
     rc = rc < 0 ? rc : measure(npz, &task->base, err);
+    if (rc == 0) {
+        set_checked(task->summing, task->model_id);
+    }
     return rc < 0 ? fed_err_wrap(err, rc, "read model %s", task->model_id) : 0;
 }
 
@@ -279,13 +298,14 @@ static int make_model(struct summing_task *task, const char *path, struct fed_er
     FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
     char base_path[FED_PATH_SIZE];
     int fd;
-    const bool is_known = is_kept(task->summing, task->model_id); /* loaded or made here */
+    size_t kept;
     int rc = open_model(task->summing, task->model_id, base_path, &npz, err);
 
     if (rc < 0) {
         return rc;
     }
-    if (is_known) {
+    kept = find_kept(task->summing, task->model_id);
+    if (kept < SUMMING_FILES_MAX && task->summing->own.models[kept].is_checked) {
         fed_npz_trust(npz);
     }
     rc = fed_npz_map(npz, err);
@@ -300,6 +320,9 @@ static int make_model(struct summing_task *task, const char *path, struct fed_er
     rc = open_sums(task->summing, fed_npz_get_layout(npz)->n_elements, err);
     rc = rc < 0 ? rc : write_model(task, npz, fd, err);
     (void)close(fd);
+    if (rc == 0) {
+        set_checked(task->summing, task->model_id);
+    }
     return rc < 0 ? rc : map_model(task, path, err);
 }
 
@@ -341,6 +364,7 @@ static int finish(struct summing_task *task, struct fed_err *err)
     task->finish_ms = fed_clock_mono_ms() - begun_ms;
     if (rc == 0) {
         keep(task->summing, task->base.model_id);
+        set_checked(task->summing, task->base.model_id);
         sweeping_keep(task->summing->sweeping, task->base.model_id);
         rc = store_model(task, path, err);
         task->commit_ms = fed_clock_mono_ms() - begun_ms - task->finish_ms;

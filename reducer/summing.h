@@ -41,7 +41,10 @@ struct summing {
     struct {                         /* the running errand's */
         struct summing_added *added; /* (n_added,) owned */
         size_t n_added;
-        char models[SUMMING_FILES_MAX][FED_ID_SIZE]; /* whose files are there; newest first */
+        struct { /* whose files are there; newest first */
+            char id[FED_ID_SIZE];
+            bool is_checked; /* all its values have been read, or written, here */
+        } models[SUMMING_FILES_MAX];
     } own;
 };
 
