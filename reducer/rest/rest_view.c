@@ -143,6 +143,37 @@ int view_find(struct rest_request *request,
     return turned == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
 }
 
+int view_read_numbers(struct rest_request *request,
+                      const char *session_id,
+                      const char *key,
+                      json_t **ret_numbers,
+                      struct fed_err *err)
+{
+    json_t *documents = NULL;
+    json_t *numbers;
+    struct store_query query = {0};
+    int rc;
+    size_t i;
+    json_t *round;
+
+    view_add_filter(&query, "session_id", STORE_OP_EQ, session_id);
+    rc = view_find(request, STORE_ROUNDS, &query, &documents, err);
+    if (rc < 0) {
+        return rc;
+    }
+    numbers = json_object();
+    json_array_foreach(documents, i, round)
+    {
+        const char *text = view_text(round, key);
+        if (text[0] != '\0') {
+            (void)json_object_set(numbers, text, json_object_get(round, "round_number"));
+        }
+    }
+    json_decref(documents);
+    *ret_numbers = numbers;
+    return numbers == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
+}
+
 /* -- times of clients -------------------------------------------------------------------------- */
 
 static void copy_number(json_t *row, const char *key, const json_t *meta, const char *from)
