@@ -261,12 +261,20 @@ int rest_answer_blob(struct rest_request *request,
                      struct fed_err *err)
 {
     struct rest_answer *answer = &request->answer;
-    const int rc =
-        rest_blobs_open(&request->shared->blobs, key, &answer->fd, &answer->size_bytes, err);
+    char etag[REST_ETAG_SIZE];
+    uint64_t size = 0;
+    bool is_known;
+    int rc;
 
+    (void)snprintf(etag, sizeof(etag), "\"%.*s\"", (int)FED_ID_SIZE, key);
+    is_known = strstr(request->if_none_match, etag) != NULL;
+    /* It may be gigabytes, and must come over the network first: not for an answer without it. */
+    rc = is_known
+             ? blob_stat(request->shared->blobs.store, key, &size, err)
+             : rest_blobs_open(&request->shared->blobs, key, &answer->fd, &answer->size_bytes, err);
     if (rc == 0) {
-        (void)snprintf(answer->etag, sizeof(answer->etag), "\"%.*s\"", (int)FED_ID_SIZE, key);
-        answer->status = strstr(request->if_none_match, answer->etag) != NULL ? 304 : 200;
+        (void)snprintf(answer->etag, sizeof(answer->etag), "%s", etag);
+        answer->status = is_known ? 304 : 200;
         answer->type = type;
         (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s", file_name);
     }

@@ -190,8 +190,8 @@ rest_answer_json(struct rest_request *request, int status, json_t *value, struct
  * long; is_end once, when it is complete. */
 FED_NODISCARD int rest_answer_flush(struct rest_request *request, bool is_end, struct fed_err *err);
 
-/* Answer with a blob as a file of this name; 304 where it is the one the asker has: what is under
- * a key never changes. Returns 0 or BLOB_NOT_FOUND. */
+/* Answer with a blob as a file of this name; 304, without reading it, where it is the one the
+ * asker has: what is under a key never changes. Returns 0 or BLOB_NOT_FOUND. */
 FED_NODISCARD int rest_answer_blob(struct rest_request *request,
                                    const char *key,
                                    const char *type,
