@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/base/file.h"
+#include "reducer/rest/rest_csv.h"
 #include "reducer/rest/rest_json.h"
 
 #define VALUES_MAX 20000U
@@ -251,6 +252,32 @@ int rest_answer_json(struct rest_request *request, int status, json_t *value, st
     json_decref(value);
     request->answer.status = status;
     request->answer.type = NULL;
+    return rc < 0 ? rc : rest_answer_flush(request, true, err);
+}
+
+int rest_answer_csv(struct rest_request *request,
+                    const json_t *rows,
+                    const char *name,
+                    struct fed_err *err)
+{
+    struct rest_answer *answer = &request->answer;
+    const size_t n = json_array_size(rows);
+    struct rest_csv csv;
+    int rc = 0;
+
+    answer->status = 200;
+    answer->type = REST_CSV_TYPE;
+    (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s.csv", name);
+    rest_csv_init(&csv);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = rest_csv_learn(&csv, json_array_get(rows, i), err);
+    }
+    rc = rc < 0 ? rc : rest_csv_add_head(&csv, &answer->body, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = rest_csv_add_row(&csv, json_array_get(rows, i), &answer->body, err);
+        rc = rc < 0 ? rc : rest_answer_flush(request, false, err);
+    }
+    rest_csv_deinit(&csv);
     return rc < 0 ? rc : rest_answer_flush(request, true, err);
 }
 

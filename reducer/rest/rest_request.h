@@ -186,6 +186,13 @@ void rest_upload_finish(struct rest_upload *upload); /* the hash is there; idemp
 FED_NODISCARD int
 rest_answer_json(struct rest_request *request, int status, json_t *value, struct fed_err *err);
 
+/* Answer with an array of objects as the file `name`.csv; rows are borrowed. Fails as rest_csv_*,
+ * rest_answer_flush(). */
+FED_NODISCARD int rest_answer_csv(struct rest_request *request,
+                                  const json_t *rows,
+                                  const char *name,
+                                  struct fed_err *err);
+
 /* For an answer that is written piece by piece into answer.body: moves it to a file when it is
  * long; is_end once, when it is complete. */
 FED_NODISCARD int rest_answer_flush(struct rest_request *request, bool is_end, struct fed_err *err);

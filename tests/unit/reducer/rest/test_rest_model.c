@@ -316,6 +316,7 @@ expect_trail(struct fixture *fixture, const char *path, const char *header, cons
 static void test_trail(void **state)
 {
     struct fixture *fixture = *state;
+    struct reply reply;
 
     add_row(fixture, "a", NULL);
     add_row(fixture, "b", "a");
@@ -332,6 +333,14 @@ static void test_trail(void **state)
     expect_trail(fixture, "/api/v1/models/a/descendants", "X-Limit: 2", "cb");
     expect_trail(fixture, "/api/v1/models/b/descendants", "X-Limit: 9", "dec");
     expect_trail(fixture, "/api/v1/models/leaf-nodes", "X-Limit: 9", "losted");
+    expect_head(fixture,
+                "GET /api/v1/models/d/ancestors?format=csv HTTP/1.1\r\nHost: x\r\n"
+                "Connection: close\r\n\r\n",
+                "Content-Disposition: attachment; filename=ancestors.csv\r\n");
+    reply = call_with(fixture, "GET", "/api/v1/models/d/ancestors?format=csv", "X-Limit: 9");
+    assert_int_equal(reply.status, 200);
+    assert_non_null(strstr(reply.text, "model_id"));
+    reply_deinit(&reply);
     json_decref(expect(fixture, 404, "GET", "/api/v1/models/nobody/ancestors", NULL));
     json_decref(expect(fixture, 404, "GET", "/api/v1/models/nobody/descendants", NULL));
 }

@@ -144,6 +144,10 @@ static void test_csv(void **state)
     assert_int_equal(reply.status, 200);
     assert_non_null(strstr(reply.text, "'=after the end"));
     reply_deinit(&reply);
+    expect_head(fixture,
+                "GET /api/v1/views/rounds?format=csv HTTP/1.1\r\nHost: x\r\n"
+                "Connection: close\r\n\r\n",
+                "Content-Disposition: attachment; filename=rounds.csv\r\n");
 }
 
 int main(void)
