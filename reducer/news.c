@@ -21,11 +21,14 @@ static uint64_t hash_text(uint64_t hash, const char *text)
     return hash;
 }
 
+/* All that live_encode_combiner() shows. */
 static uint64_t hash_combiner(const struct roster_combiner *combiner)
 {
     uint64_t hash = hash_text(HASH_START, combiner->name);
 
     hash = hash_text(hash, combiner->advertise);
+    hash = hash_text(hash, combiner->version);
+    hash = (hash ^ combiner->clients_max) * HASH_PRIME;
     return (hash ^ ((uint64_t)combiner->n_attached << 1) ^ (combiner->link != 0)) * HASH_PRIME;
 }
 

@@ -216,7 +216,6 @@ static void wake_all(struct feed *feed)
     while ((link = fed_list_take(&feed->synced.paused)) != NULL) {
         struct feed_reader *reader = FED_CONTAINER_OF(link, struct feed_reader, link);
         fed_list_add(&feed->synced.readers, link);
-        reader->is_paused = false;
         reader->ops->wake(reader->arg);
     }
 }
@@ -288,7 +287,6 @@ read_frames(struct feed *feed, struct feed_reader *reader, char *ret_bytes, size
     if (n == 0) {
         fed_link_remove(&reader->link);
         fed_list_add(&feed->synced.paused, &reader->link);
-        reader->is_paused = true;
         reader->ops->pause(reader->arg);
     }
     return (ptrdiff_t)n;
@@ -302,7 +300,6 @@ void feed_join(struct feed *feed, struct feed_reader *reader, const uint64_t *af
     reader->frame = NULL;
     reader->offset = 0;
     reader->is_greeted = false;
-    reader->is_paused = false;
     reader->is_resuming = after_seq != NULL;
     reader->beat = feed->synced.beat;
     reader->next_seq = feed->synced.next_seq;

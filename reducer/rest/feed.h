@@ -53,7 +53,6 @@ struct feed_reader {
     size_t offset;            /* bytes of it that are read */
     bool is_greeted;
     bool is_resuming;
-    bool is_paused;
 };
 
 /* Fails with FED_E_NOMEM. Free with feed_free(), when nobody tells or reads any more. */

@@ -153,6 +153,16 @@ json_t *rest_json_list(const json_t *documents, size_t n_matches)
                         : json_pack("{s:I,s:o}", "count", (json_int_t)n_matches, "result", rows);
 }
 
+json_t *rest_json_reversed(const json_t *items)
+{
+    json_t *turned = json_array();
+
+    for (size_t i = json_array_size(items); i > 0; i--) {
+        (void)json_array_append(turned, json_array_get(items, i - 1));
+    }
+    return turned;
+}
+
 bool rest_json_is_null(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);

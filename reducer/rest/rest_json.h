@@ -25,6 +25,9 @@ json_t *rest_json_list(const json_t *documents, size_t n_matches);
 /* An array of rows; `documents` is borrowed. NULL: out of memory. */
 json_t *rest_json_rows(const json_t *documents);
 
+/* The same items, the last first; `items` is borrowed. NULL: out of memory. */
+json_t *rest_json_reversed(const json_t *items);
+
 /* Absent or null. */
 bool rest_json_is_null(const json_t *object, const char *key);
 

@@ -174,7 +174,8 @@ static int answer_csv(struct listing *listing, struct fed_err *err)
 
 /* -- kept answers ----------------------------------------------------------------------------- */
 
-/* What a GET's answer depends on, but for the rows. */
+/* What a GET's answer depends on, but for the rows; the lengths keep a line feed within a value
+ * from being read as the next argument. */
 static int format_key(const struct rest_request *request, struct fed_buf *key, struct fed_err *err)
 {
     const struct rest_page *page = &request->page;
@@ -183,7 +184,8 @@ static int format_key(const struct rest_request *request, struct fed_buf *key, s
 
     for (size_t i = 0; rc == 0 && i < request->query.n; i++) {
         const struct rest_text *text = &request->query.items[i];
-        rc = fed_buf_addf(key, err, "\n%zu %s=%s", strlen(text->name), text->name, text->value);
+        rc = fed_buf_addf(key, err, "\n%zu %zu %s=%s", strlen(text->name), strlen(text->value),
+                          text->name, text->value);
     }
     return rc < 0 ? rc : fed_buf_add(key, "", 1, err);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/base/file.h"
+#include "reducer/rest/rest_csv.h"
 #include "reducer/rest/rest_json.h"
 
 #define VALUES_MAX 20000U
@@ -254,6 +255,32 @@ int rest_answer_json(struct rest_request *request, int status, json_t *value, st
     return rc < 0 ? rc : rest_answer_flush(request, true, err);
 }
 
+int rest_answer_csv(struct rest_request *request,
+                    const json_t *rows,
+                    const char *name,
+                    struct fed_err *err)
+{
+    struct rest_answer *answer = &request->answer;
+    const size_t n = json_array_size(rows);
+    struct rest_csv csv;
+    int rc = 0;
+
+    answer->status = 200;
+    answer->type = REST_CSV_TYPE;
+    (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s.csv", name);
+    rest_csv_init(&csv);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = rest_csv_learn(&csv, json_array_get(rows, i), err);
+    }
+    rc = rc < 0 ? rc : rest_csv_add_head(&csv, &answer->body, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = rest_csv_add_row(&csv, json_array_get(rows, i), &answer->body, err);
+        rc = rc < 0 ? rc : rest_answer_flush(request, false, err);
+    }
+    rest_csv_deinit(&csv);
+    return rc < 0 ? rc : rest_answer_flush(request, true, err);
+}
+
 int rest_answer_blob(struct rest_request *request,
                      const char *key,
                      const char *type,
@@ -261,12 +288,20 @@ int rest_answer_blob(struct rest_request *request,
                      struct fed_err *err)
 {
     struct rest_answer *answer = &request->answer;
-    const int rc =
-        rest_blobs_open(&request->shared->blobs, key, &answer->fd, &answer->size_bytes, err);
+    char etag[REST_ETAG_SIZE];
+    uint64_t size = 0;
+    bool is_known;
+    int rc;
 
+    (void)snprintf(etag, sizeof(etag), "\"%.*s\"", (int)FED_ID_SIZE, key);
+    is_known = strstr(request->if_none_match, etag) != NULL;
+    /* It may be gigabytes, and must come over the network first: not for an answer without it. */
+    rc = is_known
+             ? blob_stat(request->shared->blobs.store, key, &size, err)
+             : rest_blobs_open(&request->shared->blobs, key, &answer->fd, &answer->size_bytes, err);
     if (rc == 0) {
-        (void)snprintf(answer->etag, sizeof(answer->etag), "\"%.*s\"", (int)FED_ID_SIZE, key);
-        answer->status = strstr(request->if_none_match, answer->etag) != NULL ? 304 : 200;
+        (void)snprintf(answer->etag, sizeof(answer->etag), "%s", etag);
+        answer->status = is_known ? 304 : 200;
         answer->type = type;
         (void)snprintf(answer->file_name, sizeof(answer->file_name), "%s", file_name);
     }

@@ -186,12 +186,19 @@ void rest_upload_finish(struct rest_upload *upload); /* the hash is there; idemp
 FED_NODISCARD int
 rest_answer_json(struct rest_request *request, int status, json_t *value, struct fed_err *err);
 
+/* Answer with an array of objects as the file `name`.csv; rows are borrowed. Fails as rest_csv_*,
+ * rest_answer_flush(). */
+FED_NODISCARD int rest_answer_csv(struct rest_request *request,
+                                  const json_t *rows,
+                                  const char *name,
+                                  struct fed_err *err);
+
 /* For an answer that is written piece by piece into answer.body: moves it to a file when it is
  * long; is_end once, when it is complete. */
 FED_NODISCARD int rest_answer_flush(struct rest_request *request, bool is_end, struct fed_err *err);
 
-/* Answer with a blob as a file of this name; 304 where it is the one the asker has: what is under
- * a key never changes. Returns 0 or BLOB_NOT_FOUND. */
+/* Answer with a blob as a file of this name; 304, without reading it, where it is the one the
+ * asker has: what is under a key never changes. Returns 0 or BLOB_NOT_FOUND. */
 FED_NODISCARD int rest_answer_blob(struct rest_request *request,
                                    const char *key,
                                    const char *type,

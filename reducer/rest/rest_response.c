@@ -27,7 +27,7 @@ make_body(struct rest_answer *answer, struct feed *feed, struct MHD_Connection *
     if (answer->is_stream) {
         return rest_stream_new(feed, connection, answer->has_after ? &answer->after_seq : NULL);
     }
-    if (answer->fd >= 0 && answer->status != 304) {
+    if (answer->fd >= 0) {
         response = MHD_create_response_from_fd64(answer->size_bytes, answer->fd);
         answer->fd = response == NULL ? answer->fd : -1;
         return response;
@@ -38,7 +38,7 @@ make_body(struct rest_answer *answer, struct feed *feed, struct MHD_Connection *
         answer->kept = response == NULL ? answer->kept : NULL;
         return response;
     }
-    if (answer->body.size == 0 || answer->status == 304) {
+    if (answer->body.size == 0) {
         return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     }
     response = MHD_create_response_from_buffer(answer->body.size, answer->body.data,

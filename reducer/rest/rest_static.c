@@ -3,6 +3,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "reducer/dashboard/dashboard.h"
 #include "reducer/rest/rest_request.h"
@@ -14,7 +15,7 @@ static const char *header(struct MHD_Connection *connection, const char *name)
     return text == NULL ? "" : text;
 }
 
-/* "gzip, br;q=0.5": is gzip among them, and not with q=0? */
+/* "gzip, br; q=0.5": is gzip among them, and not with q=0? */
 static bool takes_gzip(struct MHD_Connection *connection)
 {
     const char *at = strstr(header(connection, MHD_HTTP_HEADER_ACCEPT_ENCODING), "gzip");
@@ -23,8 +24,13 @@ static bool takes_gzip(struct MHD_Connection *connection)
         return false;
     }
     at += strlen("gzip");
-    at += strspn(at, " ");
-    return strncmp(at, ";q=0", 4) != 0 || strtod(at + 3, NULL) > 0;
+    at += strspn(at, " \t");
+    if (*at != ';') {
+        return true;
+    }
+    at++;
+    at += strspn(at, " \t");
+    return strncasecmp(at, "q=0", 3) != 0 || strtod(at + 2, NULL) > 0;
 }
 
 struct MHD_Response *rest_static_new(struct MHD_Connection *connection, struct rest_answer *answer)

@@ -3,7 +3,6 @@
 #include <strings.h>
 
 #include "reducer/rest/handlers.h"
-#include "reducer/rest/rest_csv.h"
 #include "reducer/rest/rest_json.h"
 
 #define TRAIL_DEFAULT 10U     /* FEDn's */
@@ -21,40 +20,10 @@ static const char *text_of(const json_t *document, const char *name)
     return json_string_value(json_object_get(document, name));
 }
 
-static json_t *reversed(const json_t *items)
-{
-    json_t *turned = json_array();
-
-    for (size_t i = json_array_size(items); i > 0; i--) {
-        (void)json_array_append(turned, json_array_get(items, i - 1));
-    }
-    return turned;
-}
-
-static int answer_csv(struct rest_request *request, const json_t *rows, struct fed_err *err)
-{
-    struct fed_buf *body = &request->answer.body;
-    struct rest_csv csv;
-    int rc = 0;
-
-    rest_csv_init(&csv);
-    request->answer.status = 200;
-    request->answer.type = REST_CSV_TYPE;
-    for (size_t i = 0; rc == 0 && i < json_array_size(rows); i++) {
-        rc = rest_csv_learn(&csv, json_array_get(rows, i), err);
-    }
-    rc = rc < 0 ? rc : rest_csv_add_head(&csv, body, err);
-    for (size_t i = 0; rc == 0 && i < json_array_size(rows); i++) {
-        rc = rest_csv_add_row(&csv, json_array_get(rows, i), body, err);
-    }
-    rest_csv_deinit(&csv);
-    return rc < 0 ? rc : rest_answer_flush(request, true, err);
-}
-
 static int
 answer_rows(struct rest_request *request, json_t *documents, bool is_reversed, struct fed_err *err)
 {
-    json_t *turned = is_reversed ? reversed(documents) : json_incref(documents);
+    json_t *turned = is_reversed ? rest_json_reversed(documents) : json_incref(documents);
     json_t *rows = rest_json_rows(turned);
     int rc;
 
@@ -62,7 +31,7 @@ answer_rows(struct rest_request *request, json_t *documents, bool is_reversed, s
     if (!rest_request_wants_csv(request) || rows == NULL) {
         return rest_answer_json(request, 200, rows, err);
     }
-    rc = answer_csv(request, rows, err);
+    rc = rest_answer_csv(request, rows, strrchr(request->path, '/') + 1, err);
     json_decref(rows);
     return rc;
 }

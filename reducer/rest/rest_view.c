@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "reducer/rest/handlers.h"
-#include "reducer/rest/rest_csv.h"
+#include "reducer/rest/rest_json.h"
 
 const char *view_text(const json_t *object, const char *key)
 {
@@ -41,33 +41,6 @@ const json_t *view_find_by(const json_t *list, const char *key, const char *valu
 
 /* -- the answer -------------------------------------------------------------------------------- */
 
-static int answer_csv(struct rest_request *request, json_t *rows, struct fed_err *err)
-{
-    struct fed_buf *body = &request->answer.body;
-    struct rest_csv csv;
-    json_t *row;
-    size_t i;
-    int rc = 0;
-
-    rest_csv_init(&csv);
-    json_array_foreach(rows, i, row)
-    {
-        rc = rc < 0 ? rc : rest_csv_learn(&csv, row, err);
-    }
-    rc = rc < 0 ? rc : rest_csv_add_head(&csv, body, err);
-    json_array_foreach(rows, i, row)
-    {
-        rc = rc < 0 ? rc : rest_csv_add_row(&csv, row, body, err);
-        rc = rc < 0 ? rc : rest_answer_flush(request, false, err);
-    }
-    rest_csv_deinit(&csv);
-    request->answer.status = 200;
-    request->answer.type = REST_CSV_TYPE;
-    (void)snprintf(request->answer.file_name, sizeof(request->answer.file_name), "%s.csv",
-                   strrchr(request->path, '/') + 1);
-    return rc < 0 ? rc : rest_answer_flush(request, true, err);
-}
-
 int view_answer(struct rest_request *request, json_t *rows, json_t *extra, struct fed_err *err)
 {
     json_t *answer = extra == NULL ? json_object() : extra;
@@ -76,7 +49,7 @@ int view_answer(struct rest_request *request, json_t *rows, json_t *extra, struc
     if (rows == NULL || answer == NULL) {
         rc = fed_err_set(err, FED_E_NOMEM, "view");
     } else if (rest_request_wants_csv(request)) {
-        rc = answer_csv(request, rows, err);
+        rc = rest_answer_csv(request, rows, strrchr(request->path, '/') + 1, err);
     } else {
         (void)json_object_set_new(answer, "count", json_integer((json_int_t)json_array_size(rows)));
         (void)json_object_set_new(answer, "result", rows);
@@ -134,13 +107,41 @@ int view_find(struct rest_request *request,
     if (rc < 0) {
         return rc;
     }
-    turned = json_array();
-    for (size_t i = json_array_size(newest); i > 0; i--) {
-        (void)json_array_append(turned, json_array_get(newest, i - 1));
-    }
+    turned = rest_json_reversed(newest);
     json_decref(newest);
     *ret_documents = turned;
     return turned == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
+}
+
+int view_read_numbers(struct rest_request *request,
+                      const char *session_id,
+                      const char *key,
+                      json_t **ret_numbers,
+                      struct fed_err *err)
+{
+    json_t *documents = NULL;
+    json_t *numbers;
+    struct store_query query = {0};
+    int rc;
+    size_t i;
+    json_t *round;
+
+    view_add_filter(&query, "session_id", STORE_OP_EQ, session_id);
+    rc = view_find(request, STORE_ROUNDS, &query, &documents, err);
+    if (rc < 0) {
+        return rc;
+    }
+    numbers = json_object();
+    json_array_foreach(documents, i, round)
+    {
+        const char *text = view_text(round, key);
+        if (text[0] != '\0') {
+            (void)json_object_set(numbers, text, json_object_get(round, "round_number"));
+        }
+    }
+    json_decref(documents);
+    *ret_numbers = numbers;
+    return numbers == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
 }
 
 /* -- times of clients -------------------------------------------------------------------------- */

@@ -35,6 +35,14 @@ FED_NODISCARD int view_find(struct rest_request *request,
                             json_t **ret_documents,
                             struct fed_err *err);
 
+/* The numbers of a session's rounds, by what they say under `key` ("round_id"; "model_id": the
+ * model that each made): an object of the caller's. */
+FED_NODISCARD int view_read_numbers(struct rest_request *request,
+                                    const char *session_id,
+                                    const char *key,
+                                    json_t **ret_numbers,
+                                    struct fed_err *err);
+
 /* A member's text, borrowed; "" where it has none. */
 const char *view_text(const json_t *object, const char *key);
 

@@ -189,19 +189,36 @@ int rest_view_refusals(struct rest_request *request, struct fed_err *err)
 
 /* -- times of clients -------------------------------------------------------------------------- */
 
+/* A round's id counts over all sessions, its number within its own: null where it has no row. */
+static void number_trainings(json_t *rows, const json_t *numbers)
+{
+    size_t i;
+    json_t *row;
+
+    json_array_foreach(rows, i, row)
+    {
+        json_t *number = json_object_get(numbers, view_text(row, "round_id"));
+        (void)json_object_set(row, "round_number", number == NULL ? json_null() : number);
+    }
+}
+
 int rest_view_client_times(struct rest_request *request, struct fed_err *err)
 {
     const char *client_id = rest_texts_find(&request->query, "client_id");
     struct store_query query = {0};
     char session_id[FED_ID_SIZE] = "";
+    json_t *numbers = NULL;
     json_t *rows = NULL;
     int rc = view_read_session(request, session_id, err);
 
+    rc = rc < 0 ? rc : view_read_numbers(request, session_id, "round_id", &numbers, err);
     view_add_filter(&query, "session_id", STORE_OP_EQ, session_id);
     if (client_id != NULL) {
         view_add_filter(&query, "sender.client_id", STORE_OP_EQ, client_id);
     }
     rc = rc < 0 ? rc : view_read_trainings(request, &query, &rows, err);
+    number_trainings(rows, numbers);
+    json_decref(numbers);
     return rc < 0 ? rc : view_answer(request, rows, NULL, err);
 }
 

@@ -10,33 +10,6 @@
 
 /* -- validations ------------------------------------------------------------------------------- */
 
-/* The session's models by id: the number of the round that made each. The seed's is 0. */
-static int read_numbers(struct rest_request *request,
-                        const char *session_id,
-                        json_t **ret_numbers,
-                        struct fed_err *err)
-{
-    json_t *documents = NULL;
-    json_t *numbers = json_object();
-    struct store_query query = {0};
-    int rc;
-    size_t i;
-    json_t *round;
-
-    view_add_filter(&query, "session_id", STORE_OP_EQ, session_id);
-    rc = view_find(request, STORE_ROUNDS, &query, &documents, err);
-    json_array_foreach(documents, i, round)
-    {
-        const char *model_id = view_text(round, "model_id");
-        if (model_id[0] != '\0') {
-            (void)json_object_set(numbers, model_id, json_object_get(round, "round_number"));
-        }
-    }
-    json_decref(documents);
-    *ret_numbers = numbers;
-    return rc;
-}
-
 /* Names of the numbers that validations hold, in the order in which they came. */
 static void add_metrics(json_t *metrics, json_t *data)
 {
@@ -59,12 +32,12 @@ static json_t *encode_validation(const json_t *validation, const json_t *numbers
 {
     const char *model_id = view_text(validation, "model_id");
     const json_t *sender = json_object_get(validation, "sender");
-    json_t *number = json_object_get(numbers, model_id);
 
-    return json_pack("{s:s,s:s,s:O,s:s,s:s,s:O}", "session_id", view_text(validation, "session_id"),
-                     "model_id", model_id, "round_number", number == NULL ? json_null() : number,
-                     "client_id", view_text(sender, "client_id"), "client",
-                     view_text(sender, "name"), "value", value);
+    /* The seed was made by no round: its number is null. */
+    return json_pack(
+        "{s:s,s:s,s:O?,s:s,s:s,s:O}", "session_id", view_text(validation, "session_id"), "model_id",
+        model_id, "round_number", json_object_get(numbers, model_id), "client_id",
+        view_text(sender, "client_id"), "client", view_text(sender, "name"), "value", value);
 }
 
 int rest_view_validations(struct rest_request *request, struct fed_err *err)
@@ -80,7 +53,7 @@ int rest_view_validations(struct rest_request *request, struct fed_err *err)
     json_t *validation;
     int rc = view_read_session(request, session_id, err);
 
-    rc = rc < 0 ? rc : read_numbers(request, session_id, &numbers, err);
+    rc = rc < 0 ? rc : view_read_numbers(request, session_id, "model_id", &numbers, err);
     view_add_filter(&query, "session_id", STORE_OP_EQ, session_id);
     rc = rc < 0 ? rc : view_find(request, STORE_VALIDATIONS, &query, &documents, err);
     json_array_foreach(documents, i, validation)

@@ -70,6 +70,8 @@ static void test_files_are_packed_and_kept(void **state)
     (void)snprintf(length, sizeof(length), "Content-Length: %zu\r\n", file->plain.size);
     expect_get(fixture, path, "", length);
     expect_get(fixture, path, "Accept-Encoding: gzip;q=0, br\r\n", length);
+    expect_get(fixture, path, "Accept-Encoding: gzip; q=0\r\n", length);
+    expect_get(fixture, path, "Accept-Encoding: gzip ;\tq=0.000, br\r\n", length);
     expect_get(fixture, path, "", "Content-Type: text/javascript");
     expect_get(fixture, path, "", "immutable");
     expect_get(fixture, path, "", "Vary: Accept-Encoding");

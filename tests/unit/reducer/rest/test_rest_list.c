@@ -117,6 +117,10 @@ static void test_filters_of_a_query(void **state)
     expect_ids(fixture, "/api/v1/statuses/?_internal=1", NULL, "");
     expect_ids(fixture, "/api/v1/statuses/?version=1", NULL, "");
     expect_ids(fixture, "/api/v1/statuses/?%24where=1", NULL, "");
+    /* Two that an answer which is kept must not confuse. */
+    expect_ids(fixture, "/api/v1/statuses/?round_id=1&status=odd", NULL, "31");
+    expect_ids(fixture, "/api/v1/statuses/?round_id=1%0A6%20status=odd", NULL, "");
+    expect_ids(fixture, "/api/v1/statuses/?round_id=1%0A6%203%20status=odd", NULL, "");
 }
 
 static void test_filters_of_a_body(void **state)

@@ -109,6 +109,34 @@ static void test_upload_and_download(void **state)
     free(id);
 }
 
+/* Who has the file already is told so without it being copied: here it could not be. */
+static void test_what_the_asker_has_is_not_copied(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fed_buf bytes = make_model(plain, 2);
+    char *id = add_model(fixture, fed_buf_view(&bytes), "seed");
+    char path[128];
+    char known[128];
+    struct reply reply;
+
+    fixture_stop(fixture);
+    fixture_start(fixture, (struct rest_config){.temp_dir = "/dev/null"});
+    (void)snprintf(path, sizeof(path), "/api/v1/models/%s/download", id);
+    (void)snprintf(known, sizeof(known), "If-None-Match: \"%s\"", id);
+    reply = call_with(fixture, "GET", path, known);
+    assert_int_equal(reply.status, 304);
+    reply_deinit(&reply);
+    reply = call_with(fixture, "GET", path, "If-None-Match: \"other\"");
+    assert_in_range(reply.status, 500, 599);
+    reply_deinit(&reply);
+    assert_int_equal(blob_remove(fixture->host.blobs, id, NULL), 0);
+    reply = call_with(fixture, "GET", path, known);
+    assert_int_equal(reply.status, 404);
+    reply_deinit(&reply);
+    fed_buf_deinit(&bytes);
+    free(id);
+}
+
 static void test_the_same_bytes_are_two_models(void **state)
 {
     struct fixture *fixture = *state;
@@ -288,6 +316,7 @@ expect_trail(struct fixture *fixture, const char *path, const char *header, cons
 static void test_trail(void **state)
 {
     struct fixture *fixture = *state;
+    struct reply reply;
 
     add_row(fixture, "a", NULL);
     add_row(fixture, "b", "a");
@@ -304,6 +333,14 @@ static void test_trail(void **state)
     expect_trail(fixture, "/api/v1/models/a/descendants", "X-Limit: 2", "cb");
     expect_trail(fixture, "/api/v1/models/b/descendants", "X-Limit: 9", "dec");
     expect_trail(fixture, "/api/v1/models/leaf-nodes", "X-Limit: 9", "losted");
+    expect_head(fixture,
+                "GET /api/v1/models/d/ancestors?format=csv HTTP/1.1\r\nHost: x\r\n"
+                "Connection: close\r\n\r\n",
+                "Content-Disposition: attachment; filename=ancestors.csv\r\n");
+    reply = call_with(fixture, "GET", "/api/v1/models/d/ancestors?format=csv", "X-Limit: 9");
+    assert_int_equal(reply.status, 200);
+    assert_non_null(strstr(reply.text, "model_id"));
+    reply_deinit(&reply);
     json_decref(expect(fixture, 404, "GET", "/api/v1/models/nobody/ancestors", NULL));
     json_decref(expect(fixture, 404, "GET", "/api/v1/models/nobody/descendants", NULL));
 }
@@ -329,6 +366,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_upload_and_download),
+        TEST(test_what_the_asker_has_is_not_copied),
         TEST(test_the_same_bytes_are_two_models),
         TEST(test_bad_models_are_not_kept),
         TEST(test_malformed_forms),

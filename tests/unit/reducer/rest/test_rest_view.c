@@ -23,7 +23,7 @@ static void add_session(struct fixture *fixture)
         json_pack(
             "{s:s,s:s,s:i,s:s,s:s,s:i,s:I,s:[{s:s,s:s},{s:s,s:s}],s:[{s:s,s:i}],"
             "s:[{s:s,s:s,s:s,s:s}],s:{s:i},s:{s:i},s:[{s:s,s:{s:f,s:{s:i,s:f,s:f}}}]}",
-            "round_id", "1", "session_id", "s", "round_number", 1, "status", "Finished", "model_id",
+            "round_id", "7", "session_id", "s", "round_number", 1, "status", "Finished", "model_id",
             "m", "planned_utc_ms", 0, "deadline_utc_ms", (json_int_t)9000000000000, "clients",
             "client_id", "a", "combiner_id", "k", "client_id", "b", "combiner_id", "k", "entries",
             "client_id", "a", "examples", 5, "refused", "client", "b", "update", "u", "reason",
@@ -36,7 +36,7 @@ static void add_session(struct fixture *fixture)
                   "data",
                   "{\"modelUpdateId\":\"u1\",\"meta\":\"{\\\"exec_training\\\":1.5,"
                   "\\\"fetch_model\\\":\\\"no number\\\",\\\"upload_model\\\":-1,"
-                  "\\\"config\\\":\\\"{\\\\\\\"round_id\\\\\\\":\\\\\\\"1\\\\\\\"}\\\"}\"}"));
+                  "\\\"config\\\":\\\"{\\\\\\\"round_id\\\\\\\":\\\\\\\"7\\\\\\\"}\\\"}\"}"));
     add(fixture, STORE_STATUSES,
         json_pack("{s:s,s:s,s:s,s:s,s:s}", "status_id", "y", "session_id", "s", "type",
                   "MODEL_UPDATE", "log_level", "AUDIT", "data", "no JSON"));
@@ -90,7 +90,8 @@ static void test_times(void **state)
 
     add_session(fixture);
     row = first_of(fixture, "/api/v1/views/client-times?client_id=a", 1);
-    assert_string_equal(text_at(row, "round_id"), "1");
+    assert_string_equal(text_at(row, "round_id"), "7");
+    assert_int_equal((int)number_at(row, "round_number"), 1);
     assert_string_equal(text_at(row, "client"), "Anna");
     assert_int_equal((int)(1000 * number_at(row, "training_s")), 1500);
     assert_true(json_is_null(json_object_get(row, "download_s")));
@@ -100,7 +101,7 @@ static void test_times(void **state)
     assert_int_equal((int)number_at(row, "waiting_s"), 2);
     assert_int_equal((int)number_at(row, "aggregation_s"), 1);
     json_decref(row);
-    row = first_of(fixture, "/api/v1/views/timeline?round_id=1", 2);
+    row = first_of(fixture, "/api/v1/views/timeline?round_id=7", 2);
     assert_string_equal(text_at(row, "phase"), "training");
     assert_string_equal(text_at(row, "outcome"), "counted");
     json_decref(row);
@@ -143,6 +144,10 @@ static void test_csv(void **state)
     assert_int_equal(reply.status, 200);
     assert_non_null(strstr(reply.text, "'=after the end"));
     reply_deinit(&reply);
+    expect_head(fixture,
+                "GET /api/v1/views/rounds?format=csv HTTP/1.1\r\nHost: x\r\n"
+                "Connection: close\r\n\r\n",
+                "Content-Disposition: attachment; filename=rounds.csv\r\n");
 }
 
 int main(void)
