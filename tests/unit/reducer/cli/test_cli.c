@@ -127,6 +127,8 @@ static void test_every_command_has_help(void **state)
         assert_int_equal(run(f, line), FED_EXIT_OK);
         assert_non_null(strstr(f->out, cmd_all[i].summary));
     }
+    assert_int_equal(run(f, "hold --help"), FED_EXIT_OK);
+    assert_non_null(strstr(f->out, "confed hold [OPTION...] -- PROGRAM [ARG...]\n"));
     assert_int_equal(run(f, "session --help"), FED_EXIT_OK);
     assert_non_null(strstr(f->out, "session watch"));
     assert_int_equal(run(f, "--help"), FED_EXIT_OK);
