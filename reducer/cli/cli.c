@@ -78,7 +78,7 @@ static void print_help(FILE *file, const struct cmd *cmd)
     print_name(file, cmd);
     (void)fprintf(file, " - %s\n\nUsage:\n  ", cmd->summary);
     print_name(file, cmd);
-    (void)fprintf(file, "%s%s [OPTION...]\n\n%s\n\n", cmd->words[0] == '\0' ? "" : " ", cmd->words,
+    (void)fprintf(file, " [OPTION...]%s%s\n\n%s\n\n", cmd->words[0] == '\0' ? "" : " ", cmd->words,
                   cmd->text);
     fed_buf_init(&buf, 0);
     if (args_format(cmd->options, &buf, NULL) == 0 && buf.size > 0) {

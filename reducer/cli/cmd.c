@@ -48,7 +48,9 @@ const struct cmd cmd_all[] = {
      "keep a combiner's port open over its crash",
      "Listens, starts the program with `--listen fd:N`, and starts it again when it dies: its clients\n"
      "wait meanwhile and are not refused. SIGTERM is passed on; then the program's exit status is\n"
-     "this command's. Where systemd holds the socket, nobody needs this.",
+     "this command's, as when it ends with 2: its options or settings are wrong. PROGRAM lies beside\n"
+     "this program, or is a path with a `/`. What follows `--` is PROGRAM's: options of this command\n"
+     "stand before it. Where systemd holds the socket, nobody needs this.",
      "  confed hold --listen 0.0.0.0:12080 -- confed-combiner --config /etc/confed/combiner.yaml\n",
      &cmd_hold_options, cmd_hold},
     {"session", "start", "", 0, 0, "start rounds from a model",

@@ -61,10 +61,15 @@ static void say_total(const struct cmd_call *call, const json_t *report, const c
                   json_array_size(row_find(report, "kept")));
 }
 
-/* What would go; true when it may. */
+static int list(const struct cmd_call *call, const json_t *report, struct fed_err *err)
+{
+    return listing_print(&call->out, row_find(report, "removed"), fields,
+                         sizeof(fields) / sizeof(fields[0]), "nothing to remove", err);
+}
+
+/* What would go, and whether it may. */
 static int look(const struct cmd_call *call, bool *ret_goes_on, struct fed_err *err)
 {
-    const struct prune_options *options = call->options;
     FED_CLEANUP(api_json_free_p) json_t *report = NULL;
     int rc = prune(call, true, &report, err);
 
@@ -72,22 +77,15 @@ static int look(const struct cmd_call *call, bool *ret_goes_on, struct fed_err *
     if (rc < 0) {
         return rc;
     }
-    if (call->is_json && !options->is_sure) {
+    if (call->is_json) {
         return cmd_print_json(call, report, err);
     }
-    if (!call->is_json) {
-        rc = listing_print(&call->out, row_find(report, "removed"), fields,
-                           sizeof(fields) / sizeof(fields[0]), "nothing to remove", err);
-        if (!options->is_sure) {
-            say_total(call, report, "would go");
-        }
-    }
+    rc = list(call, report, err);
+    say_total(call, report, "would go");
     if (rc < 0 || json_array_size(row_find(report, "removed")) == 0) {
-        *ret_goes_on = rc == 0 && (call->is_json || options->is_sure); /* and its report */
         return rc;
     }
-    *ret_goes_on =
-        options->is_sure || (call->out.is_terminal && isatty(STDIN_FILENO) == 1 && is_sure(call));
+    *ret_goes_on = call->out.is_terminal && isatty(STDIN_FILENO) == 1 && is_sure(call);
     if (!*ret_goes_on) {
         (void)fprintf(call->out.file, "nothing was removed; --yes does it\n");
     }
@@ -98,22 +96,23 @@ int cmd_model_prune(const struct cmd_call *call, struct fed_err *err)
 {
     const struct prune_options *options = call->options;
     FED_CLEANUP(api_json_free_p) json_t *report = NULL;
-    bool goes_on = false;
+    bool goes_on = true;
     int rc;
 
     if (options->keep == 0) {
         return fed_err_set(err, FED_E_INVALID, "--keep N is missing: how many of the newest stay");
     }
-    rc = look(call, &goes_on, err);
+    rc = options->is_sure ? 0 : look(call, &goes_on, err);
     if (rc < 0 || !goes_on) {
         return rc;
     }
     rc = prune(call, false, &report, err);
+    if (rc == 0 && call->is_json) {
+        return cmd_print_json(call, report, err);
+    }
+    rc = rc < 0 || !options->is_sure ? rc : list(call, report, err); /* else it was shown */
     if (rc < 0) {
         return rc;
-    }
-    if (call->is_json) {
-        return cmd_print_json(call, report, err);
     }
     say_total(call, report, "removed");
     return FED_EXIT_OK;

@@ -7,6 +7,7 @@
 
 #include "common/base/file.h"
 #include "reducer/cli/cmd.h"
+#include "reducer/cli/program.h"
 #include "reducer/cli/row.h"
 #include "reducer/cli/up.h"
 
@@ -95,16 +96,15 @@ find_programs(char ret_folder[FED_PATH_SIZE], char ret_self[FED_PATH_SIZE], stru
 {
     static const char *const names[] = {"confed-reducer", "confed-combiner", "confed-client"};
     char path[FED_PATH_SIZE];
-    const ssize_t n = readlink("/proc/self/exe", ret_self, FED_PATH_SIZE - 1);
+    int rc = program_self(ret_self, err);
 
-    if (n <= 0) {
-        return fed_file_error(err, "read", "/proc/self/exe");
+    if (rc < 0) {
+        return rc;
     }
-    ret_self[n] = '\0';
-    memcpy(ret_folder, ret_self, (size_t)n + 1);
+    memcpy(ret_folder, ret_self, strlen(ret_self) + 1);
     *strrchr(ret_folder, '/') = '\0';
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        const int rc = fed_path_format(path, err, "%s/%s", ret_folder, names[i]);
+        rc = fed_path_format(path, err, "%s/%s", ret_folder, names[i]);
         if (rc < 0) {
             return rc;
         }

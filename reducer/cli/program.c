@@ -4,20 +4,30 @@
 #include <string.h>
 #include <unistd.h>
 
+int program_self(char ret_path[FED_PATH_SIZE], struct fed_err *err)
+{
+    const ssize_t n = readlink("/proc/self/exe", ret_path, FED_PATH_SIZE - 1);
+
+    if (n <= 0) {
+        return fed_file_error(err, "read", "/proc/self/exe");
+    }
+    ret_path[n] = '\0';
+    return 0;
+}
+
 /* The path of a program beside this one; a name with a '/' in it is a path already. */
 static int find_program(const char *name, char ret_path[FED_PATH_SIZE], struct fed_err *err)
 {
     char self[FED_PATH_SIZE];
-    ssize_t n;
+    int rc;
 
     if (strchr(name, '/') != NULL) {
         return fed_path_format(ret_path, err, "%s", name);
     }
-    n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (n <= 0) {
-        return fed_file_error(err, "read", "/proc/self/exe");
+    rc = program_self(self, err);
+    if (rc < 0) {
+        return rc;
     }
-    self[n] = '\0';
     *strrchr(self, '/') = '\0';
     return fed_path_format(ret_path, err, "%s/%s", self, name);
 }

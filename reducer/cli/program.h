@@ -5,6 +5,9 @@
 #include "common/base/file.h"
 #include "reducer/cli/child.h"
 
+/* The path of this program. Fails with FED_E_IO. */
+FED_NODISCARD int program_self(char ret_path[FED_PATH_SIZE], struct fed_err *err);
+
 /* Begin `words` with the path of a program beside this one; a name with a '/' in it is a path
  * already. Fails with FED_E_IO or FED_E_LIMIT, and adds nothing then. */
 FED_NODISCARD int program_words(struct child_words *words, const char *name, struct fed_err *err);

@@ -112,8 +112,10 @@ static int find_source(const struct settings *settings, struct fed_err *err)
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
         const char *path = path_of(urls[i]);
         if (path != NULL && access(path, F_OK) != 0) {
-            return fed_err_set(err, errno == ENOENT ? FED_E_NOT_FOUND : FED_E_IO,
-                               "%.200s: there is nothing to copy: %s", urls[i], strerror(errno));
+            return errno == ENOENT
+                       ? fed_err_set(err, FED_E_NOT_FOUND,
+                                     "%.200s is not there: there is nothing to copy", urls[i])
+                       : fed_file_error(err, "look for", path);
         }
     }
     return 0;

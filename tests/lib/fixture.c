@@ -3,11 +3,16 @@
 
 #include "tests/lib/fixture.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <ftw.h>
+#include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -16,6 +21,7 @@
 #include "common/base/clock.h"
 
 #define FILE_MAX ((size_t)256 * 1024 * 1024)
+#define FDS_MAX  1024
 
 /* -- folders and files --------------------------------------------------------------------------
  */
@@ -132,6 +138,52 @@ int test_program_run(char *const *argv, struct fed_buf *ret_text)
         ret_text->size--;
     }
     return test_child_wait(pid);
+}
+
+/* -- servers ------------------------------------------------------------------------------------
+ */
+
+uint16_t test_port_free(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr *any = (struct sockaddr *)(void *)&address;
+    socklen_t size = sizeof(address);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, any, sizeof(address)), 0);
+    assert_int_equal(getsockname(fd, any, &size), 0);
+    (void)close(fd);
+    return ntohs(address.sin_port);
+}
+
+struct server {
+    char *const *argv;
+    char *const *environment;
+};
+
+static int serve(void *arg)
+{
+    const struct server *server = arg;
+
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)freopen("/dev/null", "w", stdout);
+    for (int fd = STDERR_FILENO + 1; fd < FDS_MAX; fd++) {
+        (void)close(fd); /* the test's own connections would stay open with it */
+    }
+    if (server->environment == NULL) {
+        (void)execv(server->argv[0], server->argv);
+    } else {
+        (void)execve(server->argv[0], server->argv, server->environment);
+    }
+    return 127;
+}
+
+int test_server_start(char *const *argv, char *const *environment)
+{
+    struct server server = {argv, environment};
+
+    return test_child_start(serve, &server);
 }
 
 /* -- waiting -------------------------------------------------------------------------------------

@@ -49,6 +49,16 @@ int test_child_wait(int pid);
  * caller deinits; a NUL stands behind its end). Same result as test_child_run(). */
 int test_program_run(char *const *argv, struct fed_buf *ret_text);
 
+/* -- servers ------------------------------------------------------------------------------- */
+
+/* A TCP port of the loopback that is free now. */
+uint16_t test_port_free(void);
+
+/* Start a server (argv, environment, NULL at the end of each; environment NULL: ours): its pid. It
+ * is killed with the thread that starts it, however that ends, writes no standard output, and has
+ * none of our descriptors. test_child_wait() as above; 127: the program cannot be run. */
+int test_server_start(char *const *argv, char *const *environment);
+
 /* -- waiting ------------------------------------------------------------------------------- */
 
 /* A count that one thread raises and another waits for. */

@@ -1,22 +1,15 @@
 #include "tests/lib/minio.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/unconst.h"
 #include "common/net/http_stream.h"
 
 #define START_MS 60000U
-#define FDS_MAX  1024
 #define LOOK_MS  20 /* between two looks whether it serves */
 
 bool test_minio_find(struct test_minio *minio)
@@ -37,18 +30,6 @@ bool test_minio_find(struct test_minio *minio)
     return rc == 0;
 }
 
-unsigned test_free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(address);
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
-}
-
 const char *test_minio_url(const struct test_minio *minio, char ret_url[64])
 {
     (void)snprintf(ret_url, 64, "http%s://127.0.0.1:%u", minio->certs[0] == '\0' ? "" : "s",
@@ -56,9 +37,8 @@ const char *test_minio_url(const struct test_minio *minio, char ret_url[64])
     return ret_url;
 }
 
-static int serve(void *arg)
+static int start(struct test_minio *minio)
 {
-    struct test_minio *minio = arg;
     char address[32];
     char command[] = "server";
     char quiet[] = "--quiet";
@@ -81,15 +61,9 @@ static int serve(void *arg)
                     NULL};
     char *environment[] = {user, password, update, browser, domain, home, NULL};
 
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)snprintf(address, sizeof(address), "127.0.0.1:%u", minio->port);
     (void)snprintf(home, sizeof(home), "HOME=%s", minio->folder);
-    (void)freopen("/dev/null", "w", stdout);
-    for (int fd = STDERR_FILENO + 1; fd < FDS_MAX; fd++) {
-        (void)close(fd); /* the test's own connections would stay open with it */
-    }
-    (void)execve(minio->program, argv, environment);
-    return 127;
+    return test_server_start(argv, environment);
 }
 
 /* TLS is not looked into: that it takes connections is enough then. */
@@ -114,8 +88,8 @@ void test_minio_start(struct test_minio *minio)
     const uint64_t until_ms = fed_clock_mono_ms() + START_MS;
     struct fed_http_pool *pool = NULL;
 
-    minio->port = minio->port == 0 ? test_free_port() : minio->port;
-    minio->pid = test_child_start(serve, minio);
+    minio->port = minio->port == 0 ? test_port_free() : minio->port;
+    minio->pid = start(minio);
     assert_int_equal(fed_http_pool_new(&config, &pool, NULL), 0);
     while (!is_serving(minio, pool)) {
         if (fed_clock_mono_ms() > until_ms) {

@@ -29,6 +29,4 @@ void test_minio_kill(struct test_minio *minio); /* SIGKILL; accepts one that is 
 /* "http://127.0.0.1:PORT" */
 const char *test_minio_url(const struct test_minio *minio, char ret_url[64]);
 
-unsigned test_free_port(void);
-
 #endif /* TESTS_LIB_MINIO_H */

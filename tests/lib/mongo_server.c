@@ -41,15 +41,6 @@ static uint16_t port_of(int fd)
     return ntohs(address.sin_port);
 }
 
-uint16_t test_port_free(void)
-{
-    const int fd = listen_on(0);
-    const uint16_t port = port_of(fd);
-
-    (void)close(fd);
-    return port;
-}
-
 bool mongo_server_init(struct mongo_server *server)
 {
     static char script[] = CONFED_SOURCE "/scripts/go-part";
@@ -109,13 +100,7 @@ void mongo_server_start(struct mongo_server *server)
         argv[n++] = server->extra[i];
     }
     argv[n] = NULL;
-    (void)fflush(NULL);
-    server->pid = fork();
-    assert_true(server->pid >= 0);
-    if (server->pid == 0) {
-        (void)execv(server->program, (char *const *)(const void *)argv);
-        _exit(127);
-    }
+    server->pid = test_server_start((char *const *)(const void *)argv, NULL);
 }
 
 void mongo_server_kill(struct mongo_server *server)

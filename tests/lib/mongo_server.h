@@ -23,8 +23,9 @@ bool mongo_server_init(struct mongo_server *server);
 void mongo_server_deinit(struct mongo_server *server);
 
 bool mongo_server_is_ours(const struct mongo_server *server);
-void mongo_server_start(struct mongo_server *server); /* on its former port and data */
-void mongo_server_kill(struct mongo_server *server);  /* kill -9 */
+/* On its former port and data. It ends with the thread that calls this. */
+void mongo_server_start(struct mongo_server *server);
+void mongo_server_kill(struct mongo_server *server); /* kill -9 */
 void mongo_server_freeze(struct mongo_server *server, bool is_frozen);
 
 /* "mongodb://…/DATABASE?OPTIONS" */
@@ -45,8 +46,5 @@ unsigned mongo_proxy_n_lost(struct mongo_proxy *proxy);
  * written (writeConcernError), as a replica set's do whose secondaries lag. */
 void mongo_proxy_doubt(struct mongo_proxy *proxy, const char *command, unsigned n);
 void mongo_proxy_stop(struct mongo_proxy *proxy);
-
-/* A port of the loopback interface that is free now. */
-uint16_t test_port_free(void);
 
 #endif /* TESTS_LIB_MONGO_SERVER_H */

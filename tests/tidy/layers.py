@@ -32,7 +32,7 @@ RULES = [
     # On workers, over files of the spool; still no threads, clocks, log.
     (r"(combiner)/aggregate/", PURE_BASE
      + ("common/base/file.h", "common/base/pages.h", "common/model/", "common/link/", "combiner/aggregate/")),
-    (r"reducer/store/", BASE + ("common/conf/", "common/net/", "reducer/store/")),
+    (r"reducer/store/", BASE + ("reducer/store/",)),
     (r"reducer/blob/", BASE + ("common/conf/", "common/net/", "common/model/", "reducer/blob/")),
     (r"reducer/dashboard/", BASE + ("reducer/dashboard/",)),
     (r"client/(train|data)/", BASE + ("common/conf/", "common/net/", "common/model/", "client/train/", "client/data/")),

@@ -59,6 +59,7 @@ class Layers(unittest.TestCase):
         self.bad("reducer/rest/a.c", '"reducer/store/store_inside.h"', "must not use")
         self.bad("reducer/store/a.c", '"reducer/rest/host.h"', "must not use")
         self.bad("reducer/store/a.c", '"common/rpc/rpc.h"', "must not use")
+        self.bad("reducer/store/a.c", '"common/conf/conf.h"', "must not use")
         self.bad("reducer/cli/a.c", '"reducer/store/store.h"', "must not use")
         self.bad("combiner/combiner.c", '"reducer/store/store.h"', "must not use")
         self.bad("client/core/a.c", '"combiner/core/round.h"', "must not use")

@@ -149,7 +149,7 @@ static void test_a_source_is_not_made(void **state)
 
     make_backup(f, "first");
     assert_int_equal(open_source(f, "typo.db", "backup/blobs"), -FED_E_NOT_FOUND);
-    assert_non_null(strstr(f->err.msg, "typo.db: there is nothing to copy"));
+    assert_non_null(strstr(f->err.msg, "typo.db is not there: there is nothing to copy"));
     assert_int_not_equal(access(test_path(&f->folder, "typo.db", path), F_OK), 0);
     assert_int_equal(open_source(f, "backup/confed.db", "typo"), -FED_E_NOT_FOUND);
     assert_int_not_equal(access(test_path(&f->folder, "typo", path), F_OK), 0);

@@ -127,6 +127,8 @@ static void test_every_command_has_help(void **state)
         assert_int_equal(run(f, line), FED_EXIT_OK);
         assert_non_null(strstr(f->out, cmd_all[i].summary));
     }
+    assert_int_equal(run(f, "hold --help"), FED_EXIT_OK);
+    assert_non_null(strstr(f->out, "confed hold [OPTION...] -- PROGRAM [ARG...]\n"));
     assert_int_equal(run(f, "session --help"), FED_EXIT_OK);
     assert_non_null(strstr(f->out, "session watch"));
     assert_int_equal(run(f, "--help"), FED_EXIT_OK);
@@ -202,10 +204,14 @@ static void test_prune_asks_before_it_removes(void **state)
     assert_int_equal(run(f, "model prune --keep 3 --yes"), FED_EXIT_OK);
     assert_string_equal(fake_reducer_take_log(f->fake),
                         "POST /api/v1/models/prune "
-                        "{\"keep\":3,\"keep_best\":\"\",\"dry_run\":true}\n"
+                        "{\"keep\":3,\"keep_best\":\"\",\"dry_run\":false}\n");
+    assert_non_null(strstr(f->out, "\nm1 "));
+    assert_non_null(strstr(f->out, "1 model removed"));
+    assert_int_equal(run(f, "--json model prune --keep 3 --yes"), FED_EXIT_OK);
+    assert_string_equal(fake_reducer_take_log(f->fake),
                         "POST /api/v1/models/prune "
                         "{\"keep\":3,\"keep_best\":\"\",\"dry_run\":false}\n");
-    assert_non_null(strstr(f->out, "1 model removed"));
+    assert_int_equal(f->out[0], '{');
     assert_int_equal(run(f, "--json model prune --keep 3"), FED_EXIT_OK);
     assert_int_equal(f->out[0], '{');
 }
