@@ -6,6 +6,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/conf/conf.h"
+#include "reducer/mark.h"
 #include "reducer/rows.h"
 
 static void pump(struct attendance *attendance);
@@ -182,11 +183,18 @@ void attendance_client(struct attendance *attendance, const struct attendance_cl
     put(attendance, STORE_CLIENTS, client->client_id, row);
 }
 
-void attendance_show(struct attendance *attendance, const struct roster_client *client)
+/* The combiner it is online at, or that it is offline. */
+static void *mark_client(const struct roster_client *client, bool is_online)
 {
-    static char offline; /* a mark: no combiner lives at this address */
+    return mark_of(is_online ? mark_text(MARK_START, client->combiner->combiner_id) : 0);
+}
+
+void attendance_show(struct attendance *attendance,
+                     const struct roster *roster,
+                     const struct roster_client *client)
+{
     const bool is_online = roster_is_present(client);
-    void *mark = is_online ? (void *)client->combiner : (void *)&offline;
+    void *mark = mark_client(client, is_online);
     const struct attendance_client shown = {
         .client_id = client->client_id,
         .name = client->name,
@@ -197,6 +205,9 @@ void attendance_show(struct attendance *attendance, const struct roster_client *
 
     if (fed_strmap_find(&attendance->shown, client->client_id) == mark) {
         return;
+    }
+    if (attendance->shown.n_items > roster->clients.n_items) { /* the roster has forgotten some */
+        fed_strmap_deinit(&attendance->shown);
     }
     attendance_client(attendance, &shown);
     if (fed_strmap_put(&attendance->shown, client->client_id, mark, NULL, NULL) < 0) {
@@ -213,7 +224,7 @@ void attendance_sync(struct attendance *attendance,
 
     while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
         if (client->combiner == combiner) {
-            attendance_show(attendance, client);
+            attendance_show(attendance, roster, client);
         }
     }
 }

@@ -30,8 +30,8 @@ struct attendance {
     struct errand_line *line;     /* borrowed */
     struct store *store;          /* borrowed */
     struct fed_strmap waiting[2]; /* combiners, clients: id → struct attendance_change */
-    struct fed_strmap shown; /* client_id → what was last put: the combiner it is online at, or
-                              * a mark */
+    /* client_id → mark of what was last put; dropped whole when it has more than the roster */
+    struct fed_strmap shown;
     struct fed_list order;
     struct fed_list batch; /* the errand's */
     bool is_busy;
@@ -55,8 +55,11 @@ struct attendance_client {
 };
 void attendance_client(struct attendance *attendance, const struct attendance_client *client);
 
-/* A client as the roster has it: written if that is news. */
-void attendance_show(struct attendance *attendance, const struct roster_client *client);
+/* A client of the roster as it is there: written if that is news, or where it is not known any more
+ * whether it is. */
+void attendance_show(struct attendance *attendance,
+                     const struct roster *roster,
+                     const struct roster_client *client);
 
 /* All clients of this combiner. */
 void attendance_sync(struct attendance *attendance,

@@ -4,47 +4,37 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "reducer/mark.h"
 #include "reducer/rest/rest_json.h"
 #include "reducer/rows.h"
-
-#define HASH_START 14695981039346656037U /* FNV-1a, 64 bits */
-#define HASH_PRIME 1099511628211U
 
 /* -- what was told of combiners and clients ----------------------------------------------------
  */
 
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-    do {
-        hash = (hash ^ (unsigned char)*text) * HASH_PRIME;
-    } while (*text++ != '\0');
-    return hash;
-}
-
 /* All that live_encode_combiner() shows. */
 static uint64_t hash_combiner(const struct roster_combiner *combiner)
 {
-    uint64_t hash = hash_text(HASH_START, combiner->name);
+    uint64_t hash = mark_text(MARK_START, combiner->name);
 
-    hash = hash_text(hash, combiner->advertise);
-    hash = hash_text(hash, combiner->version);
-    hash = (hash ^ combiner->clients_max) * HASH_PRIME;
-    return (hash ^ ((uint64_t)combiner->n_attached << 1) ^ (combiner->link != 0)) * HASH_PRIME;
+    hash = mark_text(hash, combiner->advertise);
+    hash = mark_text(hash, combiner->version);
+    hash = mark_number(hash, combiner->clients_max);
+    return mark_number(hash, ((uint64_t)combiner->n_attached << 1) ^ (combiner->link != 0));
 }
 
 static uint64_t hash_client(const struct roster_client *client)
 {
-    uint64_t hash = hash_text(HASH_START, client->name);
+    uint64_t hash = mark_text(MARK_START, client->name);
 
-    hash = hash_text(hash, client->combiner->name);
-    hash = hash_text(hash, client->ip);
-    return (hash ^ (unsigned)roster_is_present(client)) * HASH_PRIME;
+    hash = mark_text(hash, client->combiner->name);
+    hash = mark_text(hash, client->ip);
+    return mark_number(hash, roster_is_present(client));
 }
 
 /* Was it told already? If not, it counts as told from now on. */
 static bool is_told(struct news *news, struct fed_strmap *told, const char *id, uint64_t hash)
 {
-    void *mark = (void *)(uintptr_t)(hash | 1U); /* NOLINT(performance-no-int-to-ptr): a mark */
+    void *mark = mark_of(hash);
 
     if (fed_strmap_find(told, id) == mark) {
         return true;
@@ -85,6 +75,28 @@ static void look_clients(struct news *news, const struct roster *roster, bool is
             feed_tell(news->feed, "client", live_encode_client(client));
         }
     }
+}
+
+static void drop(struct fed_strmap *told)
+{
+    fed_strmap_deinit(told);
+    fed_strmap_init(told);
+}
+
+/* Whom the roster has forgotten counts as told no more; what was told of the others is told. */
+static void forget_gone(struct news *news, const struct roster *roster)
+{
+    const unsigned n_changes = news->n_changes;
+
+    if (news->combiners.n_items > roster->combiners.n_items) {
+        drop(&news->combiners);
+        look_combiners(news, roster, true);
+    }
+    if (news->clients.n_items > roster->clients.n_items) {
+        drop(&news->clients);
+        look_clients(news, roster, true);
+    }
+    news->n_changes = n_changes;
 }
 
 /* -- the round ---------------------------------------------------------------------------------
@@ -159,6 +171,7 @@ static void look(struct news *news, const struct live_view *view, bool is_silent
     }
     look_combiners(news, roster, is_silent);
     look_clients(news, roster, is_silent);
+    forget_gone(news, roster);
     look_round(news, view->federation, is_silent);
     if (!is_silent && is_too_much(news)) {
         feed_reset(news->feed);
@@ -168,10 +181,8 @@ static void look(struct news *news, const struct live_view *view, bool is_silent
 
 static void forget(struct news *news)
 {
-    fed_strmap_deinit(&news->combiners);
-    fed_strmap_deinit(&news->clients);
-    fed_strmap_init(&news->combiners);
-    fed_strmap_init(&news->clients);
+    drop(&news->combiners);
+    drop(&news->clients);
     drop_asked(news);
 }
 

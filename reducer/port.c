@@ -44,13 +44,13 @@ static void note_client(struct reducer *reducer, const struct fed_client_state *
     static const char *const phases[] = {[FED_CLIENT_ATTACHED] = "attached",
                                          [FED_CLIENT_SILENT] = "silent",
                                          [FED_CLIENT_GONE] = "gone"};
-    const struct roster_client *client =
-        roster_find_client(federation_get_roster(reducer->federation), state->client_id);
+    const struct roster *roster = federation_get_roster(reducer->federation);
+    const struct roster_client *client = roster_find_client(roster, state->client_id);
 
     if (client != NULL) {
         fed_log(FED_LOG_DEBUG, "client", phases[state->phase], "client=%s name=\"%s\" combiner=%s",
                 client->client_id, client->name, client->combiner->combiner_id);
-        attendance_show(&reducer->attendance, client);
+        attendance_show(&reducer->attendance, roster, client);
     }
 }
 
