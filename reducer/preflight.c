@@ -104,6 +104,21 @@ static void check_stores(json_t *findings, const struct settings *settings)
     (void)blob_close(blobs);
 }
 
+static void check_space(json_t *findings, const struct settings *settings)
+{
+    char work[FED_PATH_SIZE];
+    char place[FED_PATH_SIZE];
+    struct space space;
+    struct fed_err err = {0};
+
+    if (space_find_work(settings, work, place, &err) < 0) {
+        checkup_failure(findings, "disk", &err);
+        return;
+    }
+    space_init(&space, settings, place);
+    checkup_space(findings, &space);
+}
+
 static int report(const json_t *findings, enum preflight how, FILE *out)
 {
     int status = FED_EXIT_OK;
@@ -134,12 +149,10 @@ static int report(const json_t *findings, enum preflight how, FILE *out)
 int preflight_run(const struct settings *settings, enum preflight how, FILE *out)
 {
     json_t *findings = json_array();
-    struct space space;
     int status;
 
     check_stores(findings, settings);
-    space_init(&space, settings, settings->work[0] == '\0' ? "/tmp" : settings->work);
-    checkup_space(findings, &space);
+    check_space(findings, settings);
     checkup_clock(findings);
     check_port(findings, "http", settings->http);
     check_port(findings, "rpc", settings->rpc);

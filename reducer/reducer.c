@@ -157,22 +157,12 @@ void reducer_fail(struct reducer *reducer, const char *why)
 /* -- life cycle ---------------------------------------------------------------------------------
  */
 
-/* The folder for files of the moment, empty. Beside the SQLite file, whose lock makes it ours. */
+/* The folder for files of the moment, empty. */
 static int make_work(struct reducer *reducer, struct fed_err *err)
 {
-    const struct settings *settings = reducer->settings;
-    const char *temporary = fed_env_get("TMPDIR");
-    int rc;
+    char place[FED_PATH_SIZE];
+    int rc = space_find_work(reducer->settings, reducer->work, place, err);
 
-    if (settings->work[0] != '\0') {
-        rc = fed_path_format(reducer->work, err, "%s", settings->work);
-    } else if (strncmp(settings->store, "sqlite:", 7) == 0) {
-        rc = fed_path_format(reducer->work, err, "%s.work", settings->store + 7);
-    } else {
-        rc = fed_path_format(reducer->work, err, "%s/confed-reducer-%ld-%llu",
-                             temporary == NULL ? "/tmp" : temporary, (long)getpid(),
-                             (unsigned long long)fed_clock_mono_us());
-    }
     rc = rc < 0 ? rc : fed_folder_remove(reducer->work, err);
     return rc < 0 ? rc : fed_folder_make(reducer->work, err);
 }

@@ -4,6 +4,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/conf/conf.h"
 
 static bool find_free(const char *path, uint64_t *ret_free, uint64_t *ret_total)
 {
@@ -24,20 +28,56 @@ static void add_place(struct space *space, const char *what, const char *path)
     space->n_places++;
 }
 
-void space_init(struct space *space, const struct settings *settings, const char *work)
+/* The SQLite file, or NULL where the store is none. */
+static const char *find_file(const struct settings *settings)
 {
-    char folder[FED_PATH_SIZE];
+    return strncmp(settings->store, "sqlite:", 7) == 0 ? settings->store + 7 : NULL;
+}
+
+static void copy_folder(const char *file, char ret_folder[FED_PATH_SIZE])
+{
     char *slash;
 
+    (void)snprintf(ret_folder, FED_PATH_SIZE, "%s", file);
+    slash = strrchr(ret_folder, '/');
+    if (slash == NULL) {
+        (void)snprintf(ret_folder, FED_PATH_SIZE, ".");
+    } else {
+        slash[slash == ret_folder ? 1 : 0] = '\0';
+    }
+}
+
+int space_find_work(const struct settings *settings,
+                    char ret_work[FED_PATH_SIZE],
+                    char ret_place[FED_PATH_SIZE],
+                    struct fed_err *err)
+{
+    const char *file = find_file(settings);
+    const char *temporary = fed_env_get("TMPDIR");
+    int rc;
+
+    if (settings->work[0] != '\0') {
+        rc = fed_path_format(ret_place, err, "%s", settings->work);
+        return rc < 0 ? rc : fed_path_format(ret_work, err, "%s", settings->work);
+    }
+    if (file != NULL) {
+        copy_folder(file, ret_place);
+        return fed_path_format(ret_work, err, "%s.work", file);
+    }
+    rc = fed_path_format(ret_place, err, "%s", temporary == NULL ? "/tmp" : temporary);
+    return rc < 0 ? rc
+                  : fed_path_format(ret_work, err, "%s/confed-reducer-%ld-%llu", ret_place,
+                                    (long)getpid(), (unsigned long long)fed_clock_mono_us());
+}
+
+void space_init(struct space *space, const struct settings *settings, const char *work)
+{
+    const char *file = find_file(settings);
+    char folder[FED_PATH_SIZE];
+
     *space = (struct space){.reserve = settings->disk_reserve};
-    if (strncmp(settings->store, "sqlite:", 7) == 0) {
-        (void)snprintf(folder, sizeof(folder), "%s", settings->store + 7);
-        slash = strrchr(folder, '/');
-        if (slash == NULL) {
-            (void)snprintf(folder, sizeof(folder), ".");
-        } else {
-            slash[slash == folder ? 1 : 0] = '\0';
-        }
+    if (file != NULL) {
+        copy_folder(file, folder);
         add_place(space, "metadata", folder);
     }
     if (strncmp(settings->blob, "dir:", 4) == 0) {
@@ -67,16 +107,16 @@ bool space_look(const struct space *space, char ret_text[SPACE_TEXT_SIZE])
 json_t *space_measure_store(const struct settings *settings)
 {
     static const char *const ends[] = {"", "-wal"};
+    const char *file = find_file(settings);
     char path[FED_PATH_SIZE];
     json_int_t size = 0;
     struct stat st;
 
-    if (strncmp(settings->store, "sqlite:", 7) != 0) {
+    if (file == NULL) {
         return json_null();
     }
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
-        if (fed_path_format(path, NULL, "%s%s", settings->store + 7, ends[i]) == 0 &&
-            stat(path, &st) == 0) {
+        if (fed_path_format(path, NULL, "%s%s", file, ends[i]) == 0 && stat(path, &st) == 0) {
             size += st.st_size;
         }
     }

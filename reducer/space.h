@@ -22,6 +22,14 @@ struct space {
     uint64_t reserve; /* bytes */
 };
 
+/* The folder for files of the moment: `work`, else beside the SQLite file, whose lock makes it this
+ * process's, else a new one under TMPDIR; and one on the same disk that is there before it is made
+ * (`work` itself need not be). Fails with FED_E_LIMIT (a path that does not fit). */
+FED_NODISCARD int space_find_work(const struct settings *settings,
+                                  char ret_work[FED_PATH_SIZE],
+                                  char ret_place[FED_PATH_SIZE],
+                                  struct fed_err *err);
+
 /* The folders of the settings: the work folder, and where store and blobs are local. */
 void space_init(struct space *space, const struct settings *settings, const char *work);
 

@@ -131,6 +131,50 @@ static void test_space(void **state)
     test_folder_remove(&folder);
 }
 
+/* What --check says of the disk that the files of the moment are written to, and where they are. */
+static void expect_work(const struct settings *settings, const char *work, const char *place)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    char want[2 * FED_PATH_SIZE];
+    char found[FED_PATH_SIZE];
+    char at[FED_PATH_SIZE];
+
+    (void)preflight_run(settings, PREFLIGHT_TEXT, out);
+    assert_int_equal(fclose(out), 0);
+    (void)snprintf(want, sizeof(want), " free at %s\n", place);
+    assert_non_null(strstr(strstr(text, "work: "), want));
+    free(text);
+    assert_int_equal(space_find_work(settings, found, at, NULL), 0);
+    assert_memory_equal(found, work, strlen(work));
+    assert_string_equal(at, place);
+}
+
+static void test_the_disk_of_the_work_folder_is_looked_at(void **state)
+{
+    struct test_folder folder;
+    char store[FED_PATH_SIZE];
+    char path[FED_PATH_SIZE];
+    struct settings settings = {
+        .store = "mem:", .blob = "mem:", .work = "", .http = "127.0.0.1:0", .rpc = "127.0.0.1:0"};
+
+    (void)state;
+    test_folder_make(&folder);
+    assert_int_equal(setenv("TMPDIR", folder.path, 1), 0);
+    (void)snprintf(path, sizeof(path), "%s/confed-reducer-", folder.path);
+    expect_work(&settings, path, folder.path);
+    assert_int_equal(unsetenv("TMPDIR"), 0);
+    expect_work(&settings, "/tmp/confed-reducer-", "/tmp");
+    (void)snprintf(store, sizeof(store), "sqlite:%s/confed.db", folder.path);
+    settings.store = store;
+    (void)snprintf(path, sizeof(path), "%s.work", store + 7);
+    expect_work(&settings, path, folder.path);
+    settings.work = "/";
+    expect_work(&settings, "/", "/");
+    test_folder_remove(&folder);
+}
+
 static void test_preflight(void **state)
 {
     struct settings settings = {.store = "mem:",
@@ -177,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_what_works_is_ok),
         cmocka_unit_test(test_a_failure_comes_with_advice),
         cmocka_unit_test(test_space),
+        cmocka_unit_test(test_the_disk_of_the_work_folder_is_looked_at),
         cmocka_unit_test(test_preflight),
     };
 
