@@ -139,6 +139,16 @@ growing(void *arg, const char *round_id, uint64_t plan_seq, struct fed_map *map,
     }
 }
 
+/* The round stays unsealed, and the reducer's close timeout goes on without us. */
+static void unsealed(void *arg, const char *round_id, uint64_t plan_seq)
+{
+    struct delivery *delivery = find_delivery(arg, round_id, plan_seq);
+
+    if (delivery != NULL) {
+        cancel_delivery(delivery);
+    }
+}
+
 static void put_partial(struct combiner *combiner, const struct collector_action *action)
 {
     const struct delivery *delivery = find_delivery(combiner, action->round_id, action->plan_seq);
@@ -465,7 +475,7 @@ const struct front_ops combiner_front_ops = {combiner_act, find_feed, uploaded, 
                                              combiner_settled};
 const struct models_ops combiner_models_ops = {model_coming, model_ready, model_lost,
                                                combiner_settled};
-const struct ledger_ops combiner_ledger_ops = {logged, folded, growing,
-                                               sealed, lost,   combiner_settled};
+const struct ledger_ops combiner_ledger_ops = {logged,   folded, growing,         sealed,
+                                               unsealed, lost,   combiner_settled};
 const struct checks_ops combiner_checks_ops = {judged, combiner_settled};
 const struct reducer_link_ops combiner_link_ops = {link_up, link_down, link_message};

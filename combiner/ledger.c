@@ -595,16 +595,24 @@ static void do_seal(void *arg)
     FED_FAULT_POINT("combiner.sealed");
 }
 
-static void after_seal(void *arg)
+/* Say whether it is sealed, to whom still wants it. */
+static void end_seal(struct task *task)
 {
-    struct task *task = arg;
-    struct ledger *ledger = task->ledger;
+    const struct ledger *ledger = task->ledger;
+    const struct round *round = task->round;
 
-    tell_failed(task, "not_sealed");
-    if (task->rc == 0 && !task->round->is_dropped) {
-        ledger->ops->sealed(ledger->arg, task->round->round_id, task->plan.plan_seq);
+    if (!round->is_dropped && task->rc < 0) {
+        ledger->ops->unsealed(ledger->arg, round->round_id, task->plan.plan_seq);
+    } else if (!round->is_dropped) {
+        ledger->ops->sealed(ledger->arg, round->round_id, task->plan.plan_seq);
     }
     task_free(task);
+}
+
+static void after_seal(void *arg)
+{
+    tell_failed(arg, "not_sealed");
+    end_seal(arg);
 }
 
 static void after_partial(void *arg)
@@ -614,7 +622,7 @@ static void after_partial(void *arg)
     tell_failed(task, "partial_not_written");
     task->round->sum_us += task->took_us;
     if (task->rc < 0 || task->round->is_dropped) {
-        task_free(task);
+        end_seal(task);
         return;
     }
     fed_job_init(&task->job, do_seal, after_seal, task);

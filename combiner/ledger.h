@@ -41,14 +41,17 @@ struct ledger_config {
 struct ledger_ops {
     void (*logged)(void *arg, uint64_t token, bool is_ok);
     void (*folded)(void *arg, const char *round_id, uint64_t plan_seq, const char *client_id);
-    /* The partial is being written to a file, of which `size` bytes are there: more, sealed(), or a
-     * failure follow. Takes over *map, the file's, where it is not NULL: the first time. */
+    /* The partial is being written to a file, of which `size` bytes are there: more, and then
+     * sealed() or unsealed() follow, unless the round is dropped. Takes over *map, the file's,
+     * where it is not NULL: the first time. */
     void (*growing)(void *arg,
                     const char *round_id,
                     uint64_t plan_seq,
                     struct fed_map *map,
                     uint64_t size);
     void (*sealed)(void *arg, const char *round_id, uint64_t plan_seq);
+    /* The partial, or its SEAL, could not be written: what is growing comes to nothing. */
+    void (*unsealed)(void *arg, const char *round_id, uint64_t plan_seq);
     /* These, sorted by client_id, are in the spool no more: the sum is to be reset without them.
      * Borrowed. */
     void (*lost)(void *arg,

@@ -28,6 +28,7 @@ struct fake_reducer {
     struct fed_rpc_call *held; /* it stands at `hold` */
     _Atomic int verdict;       /* enum fed_verdict */
     _Atomic bool is_acknowledging;
+    _Atomic unsigned n_puts; /* under way */
     struct test_gate stopped;
     struct { /* under lock */
         pthread_mutex_t lock;
@@ -275,6 +276,7 @@ static void put_closed(struct fed_rpc_call *call, const struct fed_rpc_end *end,
 
     (void)call;
     (void)end;
+    atomic_fetch_sub(&put->fake->n_puts, 1);
     fed_buf_deinit(&put->bytes);
     free(put);
 }
@@ -287,6 +289,7 @@ static void put_partial(struct fed_rpc_call *call, struct fed_rpc_in *in, void *
 
     (void)in;
     put->fake = arg;
+    atomic_fetch_add(&put->fake->n_puts, 1);
     fed_buf_init(&put->bytes, 0);
     fed_rpc_call_set(call, &put_ops, put);
     fed_rpc_call_read(call);
@@ -330,6 +333,7 @@ fake_start(struct test_loop *loop, struct fed_rpc *rpc, const char *partial_path
     fake->partial_path = partial_path;
     atomic_init(&fake->verdict, FED_VERDICT_ACCEPTED);
     atomic_init(&fake->is_acknowledging, true);
+    atomic_init(&fake->n_puts, 0);
     fake->hold = SIZE_MAX;
     fake->heard.lines = calloc(LINES_MAX, LINE_SIZE);
     assert_non_null(fake->heard.lines);
@@ -456,6 +460,11 @@ void fake_break_off(struct fake_reducer *fake)
 void fake_set_verdict(struct fake_reducer *fake, enum fed_verdict verdict)
 {
     atomic_store(&fake->verdict, (int)verdict);
+}
+
+unsigned fake_count_puts(const struct fake_reducer *fake)
+{
+    return atomic_load(&fake->n_puts);
 }
 
 void fake_set_acknowledging(struct fake_reducer *fake, bool is_acknowledging)

@@ -32,6 +32,7 @@ void fake_go_on(struct fake_reducer *fake);
 void fake_break_off(struct fake_reducer *fake);
 
 void fake_set_verdict(struct fake_reducer *fake, enum fed_verdict verdict);
+unsigned fake_count_puts(const struct fake_reducer *fake); /* calls of PutPartial under way */
 
 /* Records are acknowledged as they come, or not. */
 void fake_set_acknowledging(struct fake_reducer *fake, bool is_acknowledging);

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
@@ -285,6 +287,44 @@ static void test_a_corrupt_partial_is_sent_again(void **state)
     (void)fake_wait(f->fake, "hello clients=2 rounds= 7/1/4/0/0");
 }
 
+static void sleep_ms(long ms)
+{
+    const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+    (void)nanosleep(&pause, NULL);
+}
+
+/* It was being sent while it was written: nothing is left of that, and another plan is carried out.
+ */
+static void test_a_partial_that_cannot_be_written_is_not_sent(void **state)
+{
+    static const double changes[] = {0.5};
+    static const double examples[] = {2};
+    struct stage *f = *state;
+    char path[FED_PATH_SIZE];
+
+    stage_attach_both(f);
+    stage_send_plan(f, "7", 1);
+    (void)fake_wait(f->fake, "get base");
+    stage_upload(f, f->alice, "a-1", 0.5);
+    stage_announce(f->alice, "a-1", "2");
+    (void)fake_wait(f->fake, "admitted 7/1 alice");
+    (void)snprintf(path, sizeof(path), "%.900s/rounds/7/partial", f->spool);
+    assert_int_equal(mkdir(path, 0700), 0); /* the rename fails */
+    stage_send_close(f, "7", 1);
+    sleep_ms(1000); /* for the call to begin */
+    for (int i = 0; fake_count_puts(f->fake) > 0; i++) {
+        assert_true(i < 1000);
+        sleep_ms(10);
+    }
+    assert_false(fake_has(f->fake, "partial 7/1"));
+    assert_int_equal(rmdir(path), 0);
+    stage_send_plan_to(f, "7", 2, 1);
+    stage_send_close(f, "7", 2);
+    (void)fake_wait(f->fake, "partial 7/2 entries=1");
+    assert_partial(f, changes, examples, 1);
+}
+
 static void test_a_name_is_bound_to_its_connection(void **state)
 {
     struct stage *f = *state;
@@ -531,6 +571,7 @@ int main(void)
         TEST(test_another_plan_rebuilds_the_sum),
         TEST(test_a_checkpoint_counts_until_a_plan_ends_it),
         TEST(test_a_corrupt_partial_is_sent_again),
+        TEST(test_a_partial_that_cannot_be_written_is_not_sent),
         TEST(test_a_name_is_bound_to_its_connection),
         TEST(test_the_newest_stream_wins),
         TEST(test_uploads),
