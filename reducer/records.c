@@ -5,7 +5,6 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "common/base/unconst.h"
 #include "reducer/rows.h"
 
 #define DEPTH_FLAGS JSON_REJECT_DUPLICATES
@@ -91,18 +90,13 @@ static int check_time(struct store *store,
     return rc;
 }
 
-static struct record *record_of(const struct fed_link *link)
-{
-    return (struct record *)(void *)((char *)fed_unconst(link) - offsetof(struct record, link));
-}
-
 static int check_batch(struct records *records, struct fed_err *err)
 {
     struct known_session known = {0};
     int rc = 0;
 
     fed_list_for_each (link, &records->batch) {
-        struct record *record = record_of(link);
+        struct record *record = FED_CONTAINER_OF(link, struct record, link);
         if (rc == 0 && record->kind == FED_RECORD_VALIDATION && record->document != NULL) {
             (void)json_object_set_new(record->document, "_sender_key",
                                       rows_text(sender_of(record->document)));
@@ -123,7 +117,7 @@ static int store_batch(struct records *records, enum store_collection in, struct
     int rc;
 
     fed_list_for_each (link, &records->batch) {
-        struct record *record = record_of(link);
+        struct record *record = FED_CONTAINER_OF(link, struct record, link);
         if (record->document != NULL && !record->is_refused && collection_of(record->kind) == in) {
             chosen[n] = record;
             documents[n++] = record->document;
