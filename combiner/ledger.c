@@ -20,7 +20,7 @@ struct round {
     char round_id[FED_ROUND_ID_SIZE];
     struct fed_strmap updates; /* client id → struct spool_update, owned */
     uint64_t load_us;          /* reading and checking the updates that are logged */
-    uint64_t sum_us;           /* folding them, writing the partial sum */
+    uint64_t sum_us;           /* folding them */
     struct model *base;        /* a reference, from the first reset on */
     struct tally tally;        /* the sum lane's alone */
     uint64_t sum_seq;          /* plan_seq of the last reset */
@@ -64,7 +64,7 @@ struct task {
     uint64_t plan_seq;
     uint64_t generation; /* FOLD: of an older one it says nothing */
     uint8_t digest[FED_DIGEST_SIZE];
-    uint64_t took_us;         /* FOLD, SEAL */
+    uint64_t took_us;         /* FOLD */
     struct fed_event growing; /* SEAL: the partial's file is being written, … */
     struct fed_map map;       /* … mapped when the first bytes were there, … */
     bool is_mapped;           /* … in the worker's words, … */
@@ -577,13 +577,11 @@ static void do_partial(void *arg)
 {
     struct task *task = arg;
     struct tally *tally = &task->round->tally;
-    const uint64_t began_us = fed_clock_mono_us();
 
     tally->hook = (struct fed_partial_hook){grown, task};
     task->rc =
         tally_seal(tally, &task->plan, task->entries, task->n_entries, task->digest, &task->err);
     tally->hook = (struct fed_partial_hook){NULL, NULL};
-    task->took_us = fed_clock_mono_us() - began_us;
 }
 
 static void do_seal(void *arg)
@@ -620,7 +618,6 @@ static void after_partial(void *arg)
     struct task *task = arg;
 
     tell_failed(task, "partial_not_written");
-    task->round->sum_us += task->took_us;
     if (task->rc < 0 || task->round->is_dropped) {
         end_seal(task);
         return;

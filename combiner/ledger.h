@@ -99,7 +99,7 @@ void ledger_seal(struct ledger *ledger,
                  size_t n_entries);
 
 /* What the round's updates have cost since this process began it: reading and checking them;
- * folding them and writing the partial sum. 0 where nothing is known. */
+ * folding them. 0 where nothing is known. */
 void ledger_get_times(const struct ledger *ledger,
                       const char *round_id,
                       uint64_t *ret_load_us,

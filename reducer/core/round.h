@@ -67,7 +67,7 @@ struct round_part {
     size_t n_entries;
     uint64_t token;   /* names the partial that is being added */
     uint64_t load_us; /* what it cost the combiner: reading and checking updates, … */
-    uint64_t sum_us;  /* … folding them and writing the sum; 0: not known */
+    uint64_t sum_us;  /* … folding them; 0: not known */
     unsigned n_corrupt;
     bool is_sent; /* its present plan has been given to the combiner's link */
 };
