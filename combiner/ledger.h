@@ -10,9 +10,11 @@
  *
  * When the files of folded updates take more than spool_bytes_max, the sum becomes a checkpoint
  * (checkpoint.h) and the files go; a reset begins from it. Above that bound an admission waits
- * until the folds and the checkpoint under way have made room, or there is none to be made. Where
- * it is no use any more - damaged, or under a plan without one of its clients - all that was in it
- * is lost().
+ * until the folds and the checkpoint under way have made room. When nothing is under way and there
+ * still is none (the checkpoint could not be written, or nothing is folded), one is let through,
+ * and the next when that is done: so the bound may be passed by more than one update. Where a
+ * checkpoint is no use any more - damaged, or under a plan without one of its clients - all that
+ * was in it is lost().
  *
  * Thread safety: none. Owned by the loop.
  */
@@ -35,7 +37,7 @@ struct ledger_config {
     struct fed_workers *workers;
     const struct spool *spool;
     struct fed_npz_limits limits;
-    uint64_t spool_bytes_max; /* of a round's updates as files; one more may come on top */
+    uint64_t spool_bytes_max; /* of a round's updates as files; above it, one at a time */
 };
 
 struct ledger_ops {
