@@ -5,8 +5,7 @@
  *   reducer_new() ─▶ enter once ─▶ SERVING ─▶ reducer_run(): the loop
  *                      │ away                        ▲
  *                      ▼                             │ entered
- *                    AWAITING ─▶ reducer_run(): enter again, back-off 0.1 s to 5 s ─▶ stopped,
- * failed
+ *                    AWAITING ─▶ reducer_run(): enter again, 0.1 s to 5 s apart ─▶ stopped, failed
  */
 #include <pthread.h>
 #include <stdio.h>

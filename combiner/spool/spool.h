@@ -9,8 +9,8 @@
  *   SPOOL/rounds/<round_id>/plan      the plan, as plan_file.h writes it
  *   SPOOL/rounds/<round_id>/log       ADMIT and SEAL records (log.h)
  *   SPOOL/rounds/<round_id>/update-<serial>       admitted updates
- *   SPOOL/rounds/<round_id>/checkpoint            the sum of those whose files have gone
- * (checkpoint.h) SPOOL/rounds/<round_id>/partial   the sealed sum
+ *   SPOOL/rounds/<round_id>/checkpoint   the sum of those whose files have gone (checkpoint.h)
+ *   SPOOL/rounds/<round_id>/partial      the sealed sum
  *
  * Nothing here is flushed: the page cache outlives the process. After a power cut, records and
  * files whose length or CRC-32 does not hold are dropped. A spool opened with is_synced flushes
