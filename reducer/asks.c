@@ -50,7 +50,7 @@ void reducer_answer(struct reducer *reducer, uint64_t token, int status, const c
 /* -- live ---------------------------------------------------------------------------------------
  */
 
-static struct live_view view_live(const struct reducer *reducer)
+struct live_view reducer_view_live(const struct reducer *reducer)
 {
     return (struct live_view){
         .federation = reducer->federation,
@@ -64,7 +64,7 @@ static struct live_view view_live(const struct reducer *reducer)
 
 static json_t *encode_live(const struct reducer *reducer)
 {
-    const struct live_view view = view_live(reducer);
+    const struct live_view view = reducer_view_live(reducer);
 
     return live_encode(&view);
 }
@@ -108,7 +108,7 @@ static void tell_polls(void *arg)
 static void tell_news(void *arg)
 {
     struct reducer *reducer = arg;
-    const struct live_view view = view_live(reducer);
+    const struct live_view view = reducer_view_live(reducer);
 
     news_look(&reducer->news, &view);
 }
@@ -129,7 +129,7 @@ static void look_news(struct reducer *reducer)
 
 static void ask_listen(struct reducer *reducer, struct host_ask *ask)
 {
-    const struct live_view view = view_live(reducer);
+    const struct live_view view = reducer_view_live(reducer);
 
     news_start(&reducer->news, &view);
     reducer_ask_done(ask, 200, json_object());

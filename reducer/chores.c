@@ -141,15 +141,15 @@ static void add_attached(const struct reducer *reducer, json_t *output)
 
 static void add_troubles(const struct reducer *reducer, json_t *output)
 {
-    const char *const troubles[] = {reducer->journal.line.trouble, reducer->summing.line.trouble,
-                                    reducer->side.trouble};
+    const struct live_view view = reducer_view_live(reducer);
 
-    for (size_t i = 0; i < sizeof(troubles) / sizeof(troubles[0]); i++) {
-        if (troubles[i][0] != '\0') {
-            checkup_add(json_object_get(output, "checks"), "waiting", "failed",
-                        "it is tried again until it works: look at what it names", "%s",
-                        troubles[i]);
+    for (size_t i = 0; i < LIVE_TROUBLES_MAX; i++) {
+        const char *trouble = view.troubles[i];
+        if (trouble == NULL || trouble[0] == '\0' || trouble == reducer->space.trouble) {
+            continue; /* of the disk checkup_space() tells */
         }
+        checkup_add(json_object_get(output, "checks"), "waiting", "failed",
+                    "it is tried again until it works: look at what it names", "%s", trouble);
     }
 }
 

@@ -112,6 +112,7 @@ extern const struct records_ops reducer_records_ops;
 /* -- asks.c */
 void reducer_host_init(struct reducer *reducer);
 void reducer_answer(struct reducer *reducer, uint64_t token, int status, const char *text);
+struct live_view reducer_view_live(const struct reducer *reducer);
 void reducer_look_live(struct reducer *reducer);                         /* something has changed */
 void reducer_end_asks(struct reducer *reducer);                          /* answer all with 503 */
 void reducer_ask_done(struct host_ask *ask, int status, json_t *output); /* takes output */
