@@ -75,6 +75,18 @@ static bool is_forgotten(const struct roster_client *client,
     return left == NULL ? is_long_away(client, now_ms) : client->combiner == left;
 }
 
+static bool
+has_forgotten(const struct roster *roster, const struct roster_combiner *left, uint64_t now_ms)
+{
+    const struct roster_client *client;
+    size_t cursor = 0;
+
+    do {
+        client = fed_strmap_next(&roster->clients, &cursor, NULL);
+    } while (client != NULL && !is_forgotten(client, left, now_ms));
+    return client != NULL;
+}
+
 /* Those who were at this combiner last; NULL: those who are long away. False: out of memory, and
  * all stay. */
 static bool
@@ -85,6 +97,9 @@ forget_clients(struct roster *roster, const struct roster_combiner *left, uint64
     const char *key = NULL;
     size_t cursor = 0;
 
+    if (!has_forgotten(roster, left, now_ms)) {
+        return true;
+    }
     fed_strmap_init(&kept);
     while ((client = fed_strmap_next(&roster->clients, &cursor, &key)) != NULL) {
         if (!is_forgotten(client, left, now_ms) &&
@@ -105,32 +120,35 @@ forget_clients(struct roster *roster, const struct roster_combiner *left, uint64
     return true;
 }
 
-static bool is_referred_to(const struct roster *roster, const struct roster_combiner *combiner)
+/* Those that are down for long and nobody is at any more. */
+static void forget_combiners(struct roster *roster, uint64_t now_ms)
 {
-    const struct roster_client *client;
-    size_t cursor = 0;
-
-    while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
-        if (client->combiner == combiner || client->other == combiner) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The first combiner that nobody is at any more, or NULL. */
-static struct roster_combiner *find_forgotten(const struct roster *roster, uint64_t now_ms)
-{
+    struct roster_combiner *gone[ROSTER_COMBINERS_MAX];
     struct roster_combiner *combiner;
+    const struct roster_client *client;
+    size_t n_gone = 0;
     size_t cursor = 0;
 
     while ((combiner = fed_strmap_next(&roster->combiners, &cursor, NULL)) != NULL) {
-        if (combiner->link == 0 && now_ms - combiner->down_since_ms >= ROSTER_FORGET_MS &&
-            !is_referred_to(roster, combiner)) {
-            return combiner;
+        combiner->is_needed =
+            combiner->link != 0 || now_ms - combiner->down_since_ms < ROSTER_FORGET_MS;
+    }
+    cursor = 0;
+    while ((client = fed_strmap_next(&roster->clients, &cursor, NULL)) != NULL) {
+        client->combiner->is_needed = true;
+        if (client->other != NULL) {
+            client->other->is_needed = true;
         }
     }
-    return NULL;
+    cursor = 0;
+    while ((combiner = fed_strmap_next(&roster->combiners, &cursor, NULL)) != NULL) {
+        if (!combiner->is_needed) {
+            gone[n_gone++] = combiner;
+        }
+    }
+    for (size_t i = 0; i < n_gone; i++) {
+        free(fed_strmap_take(&roster->combiners, gone[i]->combiner_id));
+    }
 }
 
 bool roster_forget_client(struct roster *roster, const char *client_id)
@@ -172,16 +190,12 @@ bool roster_forget_combiner(struct roster *roster, const char *combiner_id)
 
 static void make_room(struct roster *roster, uint64_t now_ms)
 {
-    struct roster_combiner *combiner;
-
     if (roster->forgot_ms != 0 && now_ms - roster->forgot_ms < 1000) {
         return; /* looked through a moment ago: at the limit this would be for every arrival */
     }
     roster->forgot_ms = now_ms;
     (void)forget_clients(roster, NULL, now_ms);
-    while ((combiner = find_forgotten(roster, now_ms)) != NULL) {
-        free(fed_strmap_take(&roster->combiners, combiner->combiner_id));
-    }
+    forget_combiners(roster, now_ms);
 }
 
 /* Find `key` in the map, or put a zeroed value of `size` bytes there. */
@@ -344,7 +358,8 @@ int roster_hello(struct roster *roster,
     int rc;
 
     assert(link != 0);
-    if (roster->combiners.n_items >= ROSTER_COMBINERS_MAX) {
+    if (roster->combiners.n_items >= ROSTER_COMBINERS_MAX &&
+        roster_find_combiner(roster, hello->combiner_id) == NULL) {
         make_room(roster, now_ms);
     }
     rc = find_or_add(&roster->combiners, hello->combiner_id, sizeof(*combiner),

@@ -41,6 +41,7 @@ struct roster_combiner {
     uint32_t n_attached;
     uint32_t n_expected;  /* sent here and not yet attached: counts as load for a while */
     uint64_t expected_ms; /* when the last one was sent */
+    bool is_needed;       /* while room is made: up, down for a moment, or somebody's */
 };
 
 struct roster_client {

@@ -185,6 +185,11 @@ static void test_bounds(void **state)
         roster_hello(roster, &one_more, 9999, 20 + ROSTER_FORGET_MS + 1000, &old_link, &err), 0);
     assert_null(roster_find_combiner(roster, "c6"));
     assert_non_null(roster_find_combiner(roster, "c5"));
+    /* One that is known needs none. */
+    (void)roster_link_closed(roster, 9, 20);
+    (void)roster_link_closed(roster, 10, 20);
+    (void)hello(roster, 10, "c9", "b", "", 20 + 2 * ROSTER_FORGET_MS);
+    assert_non_null(roster_find_combiner(roster, "c8"));
 }
 
 static int try_client(struct roster *roster, unsigned i, enum fed_client_phase phase, uint64_t now)
