@@ -289,7 +289,7 @@ int rest_answer_blob(struct rest_request *request,
 {
     struct rest_answer *answer = &request->answer;
     char etag[REST_ETAG_SIZE];
-    uint64_t size = 0;
+    struct blob_info info;
     bool is_known;
     int rc;
 
@@ -297,7 +297,7 @@ int rest_answer_blob(struct rest_request *request,
     is_known = strstr(request->if_none_match, etag) != NULL;
     /* It may be gigabytes, and must come over the network first: not for an answer without it. */
     rc = is_known
-             ? blob_stat(request->shared->blobs.store, key, &size, err)
+             ? blob_stat(request->shared->blobs.store, key, &info, err)
              : rest_blobs_open(&request->shared->blobs, key, &answer->fd, &answer->size_bytes, err);
     if (rc == 0) {
         (void)snprintf(answer->etag, sizeof(answer->etag), "%s", etag);
