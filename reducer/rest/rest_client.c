@@ -86,15 +86,14 @@ static int ask_assign(struct rest_request *request,
                       struct fed_err *err)
 {
     request->kept = json_pack("{s:s}", "helper_type", helper);
-    request->ask.verb = HOST_ASSIGN;
-    request->ask.input =
-        json_pack("{s:s,s:s,s:s,s:s,s:s?}", "client_id", attach->client_id, "name", attach->name,
-                  "package", attach->package, "ip", request->peer, "preferred", attach->preferred);
-    if (request->kept == NULL || request->ask.input == NULL) {
+    if (request->kept == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "ask");
     }
-    request->then = answer_assigned;
-    return REST_ASK;
+    return rest_ask(request, HOST_ASSIGN,
+                    json_pack("{s:s,s:s,s:s,s:s,s:s?}", "client_id", attach->client_id, "name",
+                              attach->name, "package", attach->package, "ip", request->peer,
+                              "preferred", attach->preferred),
+                    answer_assigned, err);
 }
 
 int rest_client_add(struct rest_request *request, struct fed_err *err)
@@ -188,10 +187,8 @@ static int forget(struct rest_request *request,
                   rest_step_fn then,
                   struct fed_err *err)
 {
-    request->ask.verb = HOST_FORGET;
-    request->ask.input = json_pack("{s:s}", store_collection_key(in), request->id);
-    request->then = then;
-    return request->ask.input == NULL ? fed_err_set(err, FED_E_NOMEM, "ask") : REST_ASK;
+    return rest_ask(request, HOST_FORGET, json_pack("{s:s}", store_collection_key(in), request->id),
+                    then, err);
 }
 
 int rest_client_delete(struct rest_request *request, struct fed_err *err)

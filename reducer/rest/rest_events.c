@@ -42,8 +42,5 @@ int rest_events_stream(struct rest_request *request, struct fed_err *err)
     }
     request->answer.has_after = after != NULL;
     request->answer.after_seq = after == NULL ? 0 : read_seq(after);
-    request->ask.verb = HOST_LISTEN;
-    request->ask.input = json_object();
-    request->then = answer_stream;
-    return request->ask.input == NULL ? fed_err_set(err, FED_E_NOMEM, "ask") : REST_ASK;
+    return rest_ask(request, HOST_LISTEN, json_object(), answer_stream, err);
 }

@@ -10,16 +10,6 @@
 
 #define WAIT_MAX_MS 30000
 
-static int ask_live(struct rest_request *request, json_t *input, struct fed_err *err)
-{
-    if (input == NULL) {
-        return fed_err_set(err, FED_E_NOMEM, "ask");
-    }
-    request->ask.verb = HOST_LIVE;
-    request->ask.input = input;
-    return REST_ASK;
-}
-
 static int read_argument(const struct rest_request *request,
                          const char *name,
                          long long max,
@@ -55,7 +45,7 @@ int rest_live(struct rest_request *request, struct fed_err *err)
         json_decref(input);
         return rc;
     }
-    return ask_live(request, input, err);
+    return rest_ask(request, HOST_LIVE, input, NULL, err);
 }
 
 static int answer_state(struct rest_request *request, struct fed_err *err)
@@ -70,8 +60,7 @@ static int answer_state(struct rest_request *request, struct fed_err *err)
 
 int rest_state(struct rest_request *request, struct fed_err *err)
 {
-    request->then = answer_state;
-    return ask_live(request, json_object(), err);
+    return rest_ask(request, HOST_LIVE, json_object(), answer_state, err);
 }
 
 /* Alive; a line more for each thing that is awaited: not yet started, a store that is away. */
@@ -93,8 +82,7 @@ static int answer_health(struct rest_request *request, struct fed_err *err)
 
 int rest_health(struct rest_request *request, struct fed_err *err)
 {
-    request->then = answer_health;
-    return ask_live(request, json_object(), err);
+    return rest_ask(request, HOST_LIVE, json_object(), answer_health, err);
 }
 
 static int answer_ready(struct rest_request *request, struct fed_err *err)
@@ -121,8 +109,7 @@ int rest_ready(struct rest_request *request, struct fed_err *err)
     if (rc < 0) {
         return rc;
     }
-    request->then = answer_ready;
-    return ask_live(request, json_object(), err);
+    return rest_ask(request, HOST_LIVE, json_object(), answer_ready, err);
 }
 
 int rest_version(struct rest_request *request, struct fed_err *err)
@@ -199,6 +186,5 @@ static int answer_metrics(struct rest_request *request, struct fed_err *err)
 
 int rest_metrics(struct rest_request *request, struct fed_err *err)
 {
-    request->then = answer_metrics;
-    return ask_live(request, json_object(), err);
+    return rest_ask(request, HOST_LIVE, json_object(), answer_metrics, err);
 }

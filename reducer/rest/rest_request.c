@@ -213,6 +213,23 @@ void rest_upload_finish(struct rest_upload *upload)
     }
 }
 
+/* -- the host --------------------------------------------------------------------------------- */
+
+int rest_ask(struct rest_request *request,
+             enum host_verb verb,
+             json_t *input,
+             rest_step_fn then,
+             struct fed_err *err)
+{
+    if (input == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "ask");
+    }
+    request->ask.verb = verb;
+    request->ask.input = input;
+    request->then = then;
+    return REST_ASK;
+}
+
 /* -- the answer ------------------------------------------------------------------------------- */
 
 /* A long answer waits in a file: who reads slowly holds no memory. */

@@ -1,9 +1,8 @@
 /* One request and its answer, as handlers see them: no HTTP library, no socket.
  *
  * A handler runs on a worker and may block. It reads the request, sets the answer and returns 0;
- * or fills ask.verb, ask.input and `then`, and returns REST_ASK: the host is asked, then `then`
- * runs in the same way (NULL: the host's answer is the answer). A failure (< 0) is answered with
- * its status of err_codes.def and its text.
+ * or returns rest_ask(): the host is asked, then `then` runs in the same way (NULL: the host's
+ * answer is the answer). A failure (< 0) is answered with its status of err_codes.def and its text.
  *
  * Thread safety: one thread at a time, whoever works on the request.
  */
@@ -179,6 +178,16 @@ FED_NODISCARD int rest_upload_begin(struct rest_upload *upload,
 FED_NODISCARD int
 rest_upload_add(struct rest_upload *upload, const void *data, size_t size, struct fed_err *err);
 void rest_upload_finish(struct rest_upload *upload); /* the hash is there; idempotent */
+
+/* -- the host --------------------------------------------------------------------------------- */
+
+/* Ask the host, then go on with `then` (NULL: its answer is the answer). `input` is taken (NULL:
+ * FED_E_NOMEM). Returns REST_ASK, for the handler to return. */
+FED_NODISCARD int rest_ask(struct rest_request *request,
+                           enum host_verb verb,
+                           json_t *input,
+                           rest_step_fn then,
+                           struct fed_err *err);
 
 /* -- the answer ------------------------------------------------------------------------------- */
 

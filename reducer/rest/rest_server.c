@@ -409,7 +409,7 @@ static int begin_body(struct exchange *exchange, struct fed_err *err)
 }
 
 /* A browser says which page a request that changes something comes from: another site's is refused.
- * Who is no browser says nothing. */
+ * Who is no browser says nothing. A name that was made to point here is no other site. */
 static bool is_foreign(const struct exchange *exchange)
 {
     const char *origin = header(exchange, "Origin");

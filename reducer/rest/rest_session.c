@@ -449,13 +449,11 @@ int rest_session_start(struct rest_request *request, struct fed_err *err)
     if (id == NULL || *id == '\0') {
         return rest_refuse(request, 400, "invalid", err, "Session ID is required");
     }
-    input = json_pack("{s:s}", "session_id", id);
-    request->ask.verb = HOST_SESSION_START;
-    request->ask.input = input;
-    if (input == NULL) {
-        return fed_err_set(err, FED_E_NOMEM, "ask");
+    input = json_pack("{s:s}", "session_id", id); /* the request's from here on */
+    rc = rest_ask(request, HOST_SESSION_START, input, NULL, err);
+    if (rc == REST_ASK) {
+        rc = read_start(object, input, err);
     }
-    rc = read_start(object, input, err);
     if (rc == 0) {
         rc = load_start(request, input, err);
     }
@@ -482,11 +480,11 @@ static int answer_changed(struct rest_request *request, struct fed_err *err)
     return answer_session(request, 200, request->id, err);
 }
 
-static int ask_stop(struct rest_request *request, bool is_now, struct fed_err *err)
+static int
+ask_stop(struct rest_request *request, bool is_now, rest_step_fn then, struct fed_err *err)
 {
-    request->ask.verb = HOST_SESSION_STOP;
-    request->ask.input = json_pack("{s:s,s:b}", "session_id", request->id, "now", is_now);
-    return request->ask.input == NULL ? fed_err_set(err, FED_E_NOMEM, "ask") : REST_ASK;
+    return rest_ask(request, HOST_SESSION_STOP,
+                    json_pack("{s:s,s:b}", "session_id", request->id, "now", is_now), then, err);
 }
 
 /* Outcomes of try_change(). */
@@ -554,8 +552,7 @@ int rest_session_change(struct rest_request *request, struct fed_err *err)
         rc = try_change(request, name, status, err);
     }
     if (rc == CHANGE_RUNS) {
-        request->then = answer_changed;
-        return ask_stop(request, true, err);
+        return ask_stop(request, true, answer_changed, err);
     }
     if (rc == CHANGE_MISSING) {
         return rest_refuse_missing(request, err);
@@ -583,5 +580,5 @@ int rest_session_stop(struct rest_request *request, struct fed_err *err)
     if (rc == STORE_NOT_FOUND) {
         return rest_refuse_missing(request, err);
     }
-    return rc < 0 ? rc : ask_stop(request, is_now, err);
+    return rc < 0 ? rc : ask_stop(request, is_now, NULL, err);
 }

@@ -313,6 +313,29 @@ expect_trail(struct fixture *fixture, const char *path, const char *header, cons
     reply_deinit(&reply);
 }
 
+static void test_prune_arguments(void **state)
+{
+    static const char *const refused[] = {"{}",
+                                          "{\"keep\":0}",
+                                          "{\"keep\":null}",
+                                          "{\"keep\":\"all\"}",
+                                          "{\"keep\":1.5}",
+                                          "{\"keep\":1000000001}",
+                                          "{\"keep\":1,\"keep_best\":5}",
+                                          "{\"keep\":1,\"dry_run\":1}"};
+    static const char *const taken[] = {
+        "{\"keep\":1}", "{\"keep\":\"3\"}",
+        "{\"keep\":1000000000,\"keep_best\":\"loss\",\"dry_run\":true}",
+        "{\"keep\":1,\"keep_best\":null,\"dry_run\":null}"};
+
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        json_decref(expect(*state, 400, "POST", "/api/v1/models/prune", refused[i]));
+    }
+    for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+        json_decref(expect(*state, 200, "POST", "/api/v1/models/prune", taken[i]));
+    }
+}
+
 static void test_trail(void **state)
 {
     struct fixture *fixture = *state;
@@ -373,6 +396,7 @@ int main(void)
         TEST(test_uploads_are_bounded),
         TEST(test_rename),
         TEST(test_parameters),
+        TEST(test_prune_arguments),
         TEST(test_trail),
         TEST(test_a_ring_ends),
     };
