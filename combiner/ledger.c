@@ -576,12 +576,15 @@ static void grown(void *arg, const char *file, uint64_t size)
 static void do_partial(void *arg)
 {
     struct task *task = arg;
-    struct tally *tally = &task->round->tally;
+    const struct fed_partial_hook hook = {grown, task};
+    const struct summing_partial what = {
+        .plan = &task->plan,
+        .entries = task->entries,
+        .n_entries = task->n_entries,
+        .hook = &hook,
+    };
 
-    tally->hook = (struct fed_partial_hook){grown, task};
-    task->rc =
-        tally_seal(tally, &task->plan, task->entries, task->n_entries, task->digest, &task->err);
-    tally->hook = (struct fed_partial_hook){NULL, NULL};
+    task->rc = tally_seal(&task->round->tally, &what, task->digest, &task->err);
 }
 
 static void do_seal(void *arg)

@@ -130,16 +130,17 @@ int tally_fold(struct tally *tally, const struct spool_update *update, struct fe
 /* Sorts the entries. */
 static int write_partial(const struct tally *tally,
                          const char *name,
-                         struct summing_partial *what,
+                         const struct summing_partial *what,
                          uint8_t ret_digest[FED_DIGEST_SIZE],
                          struct fed_err *err)
 {
     char path[FED_PATH_SIZE];
+    struct summing_partial partial = *what;
     const int rc = spool_path_round(tally->spool, tally->round_id, name, path, err);
 
-    what->path = path;
-    what->combiner_id = spool_get_id(tally->spool);
-    return rc < 0 ? rc : summing_write(tally->sum, what, ret_digest, err);
+    partial.path = path;
+    partial.combiner_id = spool_get_id(tally->spool);
+    return rc < 0 ? rc : summing_write(tally->sum, &partial, ret_digest, err);
 }
 
 static void sweep(struct tally *tally)
@@ -194,24 +195,16 @@ int tally_checkpoint(struct tally *tally,
 }
 
 int tally_seal(struct tally *tally,
-               const struct fed_plan *plan,
-               struct fed_entry *entries,
-               size_t n_entries,
+               const struct summing_partial *what,
                uint8_t ret_digest[FED_DIGEST_SIZE],
                struct fed_err *err)
 {
-    struct summing_partial what = {
-        .plan = plan,
-        .entries = entries,
-        .n_entries = n_entries,
-        .hook = tally->hook.grown == NULL ? NULL : &tally->hook,
-    };
-    int rc = n_entries == tally->n_updates
+    int rc = what->n_entries == tally->n_updates
                  ? 0
-                 : fed_err_set(err, FED_E_INTERNAL, "%zu are to be in the sum, %zu are", n_entries,
-                               tally->n_updates);
+                 : fed_err_set(err, FED_E_INTERNAL, "%zu are to be in the sum, %zu are",
+                               what->n_entries, tally->n_updates);
 
-    rc = rc < 0 ? rc : write_partial(tally, "partial", &what, ret_digest, err);
+    rc = rc < 0 ? rc : write_partial(tally, "partial", what, ret_digest, err);
     if (rc == 0) {
         tally_clear(tally); /* the file has it; another plan begins again */
     }

@@ -30,8 +30,7 @@ struct tally {
     size_t n_updates;
     size_t n_loaded; /* of them the first, by client_id: who the sum began with */
     size_t n_room;
-    uint64_t file_bytes;          /* of the updates that are files still */
-    struct fed_partial_hook hook; /* of the seal; `grown` NULL: none */
+    uint64_t file_bytes; /* of the updates that are files still */
 };
 
 void tally_init(struct tally *tally,
@@ -69,11 +68,10 @@ FED_NODISCARD int tally_checkpoint(struct tally *tally,
                                    struct fed_err *err);
 
 /* Write the partial of these entries (sorted here), which are all in the sum and all that is; then
- * clear. Fails as summing_write(): it is as it was. */
+ * clear. Path and combiner_id of `what` are the tally's to say. Fails as summing_write(), and with
+ * FED_E_INTERNAL where others are in the sum: it is as it was. */
 FED_NODISCARD int tally_seal(struct tally *tally,
-                             const struct fed_plan *plan,
-                             struct fed_entry *entries,
-                             size_t n_entries,
+                             const struct summing_partial *what,
                              uint8_t ret_digest[FED_DIGEST_SIZE],
                              struct fed_err *err);
 
