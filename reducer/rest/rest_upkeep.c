@@ -27,8 +27,9 @@ int rest_model_prune(struct rest_request *request, struct fed_err *err)
     rc = rc < 0 ? rc : rest_json_integer(body, "keep", range, &keep, err);
     rc = rc < 0 ? rc : rest_json_text(body, "keep_best", REST_NAME_MAX, &best, err);
     rc = rc < 0 ? rc : rest_json_flag(body, "dry_run", &is_dry, err);
-    if (rc == 0 && keep == 0) {
-        rc = fed_err_set(err, FED_E_INVALID, "keep is missing");
+    /* What removes files takes nothing for a number that is none: no "2", no 2.0. */
+    if (rc == 0 && !json_is_integer(json_object_get(body, "keep"))) {
+        rc = fed_err_set(err, FED_E_INVALID, "keep must be a whole number from 1 on");
     }
     return rc < 0 ? rc
                   : rest_ask(request, HOST_PRUNE,

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #include "reducer/rest/handlers.h"
-#include "reducer/rest/rest_json.h"
+
+#define PAGE_ROWS 500U
 
 const char *view_text(const json_t *object, const char *key)
 {
@@ -92,25 +93,80 @@ int view_read_session(struct rest_request *request, char ret_id[FED_ID_SIZE], st
     return rc;
 }
 
-int view_find(struct rest_request *request,
+/* Only the last VIEW_ROWS_MAX stay. */
+static int trim(json_t *rows, struct fed_err *err)
+{
+    const size_t n = json_array_size(rows);
+    json_t *kept = n > VIEW_ROWS_MAX ? json_array() : NULL;
+    int rc = n > VIEW_ROWS_MAX && kept == NULL ? -1 : 0;
+
+    if (kept == NULL && rc == 0) {
+        return 0;
+    }
+    for (size_t i = n - VIEW_ROWS_MAX; rc == 0 && i < n; i++) {
+        rc = json_array_append(kept, json_array_get(rows, i));
+    }
+    if (rc == 0) {
+        (void)json_array_clear(rows);
+        rc = json_array_extend(rows, kept);
+    }
+    json_decref(kept);
+    return rc < 0 ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
+}
+
+int view_each(struct rest_request *request,
               enum store_collection in,
               struct store_query *query,
-              json_t **ret_documents,
+              const struct view_maker *maker,
+              json_t **ret_rows,
               struct fed_err *err)
 {
-    json_t *newest = NULL;
-    json_t *turned;
-    int rc;
+    struct store *store = request->shared->host->store;
+    json_t *rows = json_array();
+    json_t *page = NULL;
+    size_t n_matches = 0;
+    size_t n = PAGE_ROWS;
+    int rc = rows == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
 
-    query->limit = VIEW_ROWS_MAX;
-    rc = store_find(request->shared->host->store, in, query, &newest, NULL, err);
+    query->is_ascending = true;
+    query->limit = 1;
+    rc = rc < 0 ? rc : store_find(store, in, query, &page, &n_matches, err);
+    json_decref(page);
+    query->limit = PAGE_ROWS;
+    query->skip = n_matches > VIEW_ROWS_MAX ? n_matches - VIEW_ROWS_MAX : 0;
+    while (rc == 0 && n == PAGE_ROWS && query->skip < n_matches) {
+        page = NULL;
+        rc = store_find(store, in, query, &page, NULL, err);
+        n = json_array_size(page);
+        for (size_t i = 0; rc == 0 && i < n; i++) {
+            maker->fn(maker->arg, rows, json_array_get(page, i));
+        }
+        json_decref(page);
+        rc = rc < 0 ? rc : trim(rows, err);
+        query->skip += n;
+    }
     if (rc < 0) {
+        json_decref(rows);
         return rc;
     }
-    turned = rest_json_reversed(newest);
-    json_decref(newest);
-    *ret_documents = turned;
-    return turned == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
+    *ret_rows = rows;
+    return 0;
+}
+
+struct numbers {
+    const char *key;
+    json_t *found;
+};
+
+static void add_number(void *arg, json_t *rows, const json_t *round)
+{
+    const struct numbers *numbers = arg;
+    const char *text = view_text(round, numbers->key);
+
+    (void)rows;
+    if (text[0] != '\0') {
+        (void)json_object_set(numbers->found, text, json_object_get(round, "round_number"));
+    }
 }
 
 int view_read_numbers(struct rest_request *request,
@@ -119,29 +175,21 @@ int view_read_numbers(struct rest_request *request,
                       json_t **ret_numbers,
                       struct fed_err *err)
 {
-    json_t *documents = NULL;
-    json_t *numbers;
+    struct numbers numbers = {key, json_object()};
+    const struct view_maker maker = {add_number, &numbers};
     struct store_query query = {0};
-    int rc;
-    size_t i;
-    json_t *round;
+    json_t *rows = NULL;
+    int rc = numbers.found == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
 
     view_add_filter(&query, "session_id", STORE_OP_EQ, session_id);
-    rc = view_find(request, STORE_ROUNDS, &query, &documents, err);
+    rc = rc < 0 ? rc : view_each(request, STORE_ROUNDS, &query, &maker, &rows, err);
+    json_decref(rows);
     if (rc < 0) {
+        json_decref(numbers.found);
         return rc;
     }
-    numbers = json_object();
-    json_array_foreach(documents, i, round)
-    {
-        const char *text = view_text(round, key);
-        if (text[0] != '\0') {
-            (void)json_object_set(numbers, text, json_object_get(round, "round_number"));
-        }
-    }
-    json_decref(documents);
-    *ret_numbers = numbers;
-    return numbers == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
+    *ret_numbers = numbers.found;
+    return 0;
 }
 
 /* -- times of clients -------------------------------------------------------------------------- */
@@ -191,32 +239,24 @@ static json_t *encode_training(const json_t *status)
     return row;
 }
 
+static void add_training(void *arg, json_t *rows, const json_t *status)
+{
+    json_t *row = encode_training(status);
+
+    (void)arg;
+    if (row != NULL) {
+        (void)json_array_append_new(rows, row);
+    }
+}
+
 int view_read_trainings(struct rest_request *request,
                         struct store_query *query,
                         json_t **ret_rows,
                         struct fed_err *err)
 {
-    json_t *documents = NULL;
-    json_t *rows;
-    json_t *document;
-    size_t i;
-    int rc;
+    const struct view_maker maker = {add_training, NULL};
 
     view_add_filter(query, "type", STORE_OP_EQ, "MODEL_UPDATE");
     view_add_filter(query, "log_level", STORE_OP_EQ, "AUDIT");
-    rc = view_find(request, STORE_STATUSES, query, &documents, err);
-    if (rc < 0) {
-        return rc;
-    }
-    rows = json_array();
-    json_array_foreach(documents, i, document)
-    {
-        json_t *row = encode_training(document);
-        if (row != NULL) {
-            (void)json_array_append_new(rows, row);
-        }
-    }
-    json_decref(documents);
-    *ret_rows = rows;
-    return rows == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
+    return view_each(request, STORE_STATUSES, query, &maker, ret_rows, err);
 }

@@ -11,7 +11,9 @@
 
 #include "reducer/rest/rest_request.h"
 
-#define VIEW_ROWS_MAX 20000U /* documents an answer is made from, the newest; also its rows */
+/* Documents an answer is made from, the newest, and its rows; but a timeline has a row for each
+ * client of its round and for each phase. */
+#define VIEW_ROWS_MAX 20000U
 
 /* Answer with rows, which are taken (NULL: FED_E_NOMEM). `extra`, taken too, is an object that the
  * rows are added to in JSON; NULL: a new one. */
@@ -28,11 +30,22 @@ void view_add_filter(struct store_query *query,
                      enum store_op op,
                      const char *value);
 
-/* The newest VIEW_ROWS_MAX documents that match, oldest first; the caller's. */
-FED_NODISCARD int view_find(struct rest_request *request,
+/* Makes what it wants of a document, and adds to the rows. Both are borrowed for the call. */
+typedef void (*view_fn)(void *arg, json_t *rows, const json_t *document);
+
+struct view_maker {
+    view_fn fn;
+    void *arg; /* borrowed; fn's */
+};
+
+/* Go through the newest VIEW_ROWS_MAX documents that match, oldest first, a page in memory at a
+ * time; *ret_rows are the last VIEW_ROWS_MAX rows that the maker added, the caller's, on success
+ * only. What is written meanwhile may be left out. Fails as store_find(), with FED_E_NOMEM. */
+FED_NODISCARD int view_each(struct rest_request *request,
                             enum store_collection in,
                             struct store_query *query,
-                            json_t **ret_documents,
+                            const struct view_maker *maker,
+                            json_t **ret_rows,
                             struct fed_err *err);
 
 /* The numbers of a session's rounds, by what they say under `key` ("round_id"; "model_id": the

@@ -15,15 +15,20 @@ static json_int_t get_integer(const json_t *object, const char *key)
     return json_integer_value(json_object_get(object, key));
 }
 
-/* The rounds of a session, oldest first. */
-static int find_rounds(struct rest_request *request, json_t **ret_documents, struct fed_err *err)
+/* The rounds of the session asked for, one after the other, oldest first. */
+static int each_round(struct rest_request *request,
+                      view_fn fn,
+                      void *arg,
+                      json_t **ret_rows,
+                      struct fed_err *err)
 {
+    const struct view_maker maker = {fn, arg};
     struct store_query query = {0};
     char session_id[FED_ID_SIZE] = "";
     const int rc = view_read_session(request, session_id, err);
 
     view_add_filter(&query, "session_id", STORE_OP_EQ, session_id);
-    return rc < 0 ? rc : view_find(request, STORE_ROUNDS, &query, ret_documents, err);
+    return rc < 0 ? rc : view_each(request, STORE_ROUNDS, &query, &maker, ret_rows, err);
 }
 
 /* -- rounds ------------------------------------------------------------------------------------ */
@@ -59,24 +64,18 @@ static json_t *encode_round(const json_t *round)
         view_text(round, "failure"));
 }
 
+static void add_round(void *arg, json_t *rows, const json_t *round)
+{
+    (void)arg;
+    (void)json_array_append_new(rows, encode_round(round));
+}
+
 int rest_view_rounds(struct rest_request *request, struct fed_err *err)
 {
-    json_t *documents = NULL;
-    json_t *rows;
-    json_t *round;
-    size_t i;
-    const int rc = find_rounds(request, &documents, err);
+    json_t *rows = NULL;
+    const int rc = each_round(request, add_round, NULL, &rows, err);
 
-    if (rc < 0) {
-        return rc;
-    }
-    rows = json_array();
-    json_array_foreach(documents, i, round)
-    {
-        (void)json_array_append_new(rows, encode_round(round));
-    }
-    json_decref(documents);
-    return view_answer(request, rows, NULL, err);
+    return rc < 0 ? rc : view_answer(request, rows, NULL, err);
 }
 
 /* -- one client's rounds ----------------------------------------------------------------------- */
@@ -97,12 +96,18 @@ static json_t *describe_client(const json_t *round, const json_t *asked)
                      view_text(refused, "reason"), "detail", view_text(refused, "detail"));
 }
 
-static void add_client_round(json_t *rows, const json_t *round, const json_t *asked)
+/* `arg` points to the client's id, here and below. */
+static void add_client_round(void *arg, json_t *rows, const json_t *round)
 {
-    const json_t *entry =
-        view_find_by(json_object_get(round, "entries"), "client_id", view_text(asked, "client_id"));
-    json_t *row = describe_client(round, asked);
+    const char *client_id = *(const char **)arg;
+    const json_t *asked = view_find_by(json_object_get(round, "clients"), "client_id", client_id);
+    const json_t *entry = view_find_by(json_object_get(round, "entries"), "client_id", client_id);
+    json_t *row;
 
+    if (asked == NULL) {
+        return;
+    }
+    row = describe_client(round, asked);
     (void)json_object_set_new(row, "session_id", json_string(view_text(round, "session_id")));
     (void)json_object_set_new(row, "round_id", json_string(view_text(round, "round_id")));
     (void)json_object_set_new(row, "round_number",
@@ -116,8 +121,9 @@ static void add_client_round(json_t *rows, const json_t *round, const json_t *as
 }
 
 /* Every refused update of the client, asked or not, as a row of its own. */
-static void add_refusals(json_t *rows, const json_t *round, const char *client_id)
+static void add_refusals(void *arg, json_t *rows, const json_t *round)
 {
+    const char *client_id = *(const char **)arg;
     const json_t *refused;
     size_t i;
 
@@ -135,56 +141,27 @@ static void add_refusals(json_t *rows, const json_t *round, const char *client_i
     }
 }
 
-/* Go through a session's rounds for one client. */
-static int read_client(struct rest_request *request,
-                       bool wants_refusals,
-                       json_t **ret_rows,
-                       struct fed_err *err)
+static int answer_client(struct rest_request *request, view_fn fn, struct fed_err *err)
 {
     const char *client_id = rest_texts_find(&request->query, "client_id");
-    const json_t *asked;
-    json_t *documents = NULL;
-    json_t *rows;
-    json_t *round;
-    size_t i;
+    json_t *rows = NULL;
     int rc;
 
     if (client_id == NULL) {
         return fed_err_set(err, FED_E_INVALID, "client_id is missing");
     }
-    rc = find_rounds(request, &documents, err);
-    if (rc < 0) {
-        return rc;
-    }
-    rows = json_array();
-    json_array_foreach(documents, i, round)
-    {
-        asked = view_find_by(json_object_get(round, "clients"), "client_id", client_id);
-        if (wants_refusals) {
-            add_refusals(rows, round, client_id);
-        } else if (asked != NULL) {
-            add_client_round(rows, round, asked);
-        }
-    }
-    json_decref(documents);
-    *ret_rows = rows;
-    return 0;
+    rc = each_round(request, fn, &client_id, &rows, err);
+    return rc < 0 ? rc : view_answer(request, rows, NULL, err);
 }
 
 int rest_view_client_rounds(struct rest_request *request, struct fed_err *err)
 {
-    json_t *rows = NULL;
-    const int rc = read_client(request, false, &rows, err);
-
-    return rc < 0 ? rc : view_answer(request, rows, NULL, err);
+    return answer_client(request, add_client_round, err);
 }
 
 int rest_view_refusals(struct rest_request *request, struct fed_err *err)
 {
-    json_t *rows = NULL;
-    const int rc = read_client(request, true, &rows, err);
-
-    return rc < 0 ? rc : view_answer(request, rows, NULL, err);
+    return answer_client(request, add_refusals, err);
 }
 
 /* -- times of clients -------------------------------------------------------------------------- */
@@ -243,29 +220,24 @@ add_combiner_times(json_t *rows, const json_t *round, const json_t *combiner, js
                   waiting_s > 0 ? waiting_s : 0.0, "aggregation_s", sum_s, "loading_s", load_s));
 }
 
-int rest_view_combiner_times(struct rest_request *request, struct fed_err *err)
+static void add_combiners(void *arg, json_t *rows, const json_t *round)
 {
-    json_t *documents = NULL;
-    json_t *rows;
-    json_t *round;
     json_t *combiner;
     size_t i;
-    size_t j;
-    const int rc = find_rounds(request, &documents, err);
 
-    if (rc < 0) {
-        return rc;
-    }
-    rows = json_array();
-    json_array_foreach(documents, i, round)
+    (void)arg;
+    json_array_foreach(json_object_get(round, "combiners"), i, combiner)
     {
-        json_array_foreach(json_object_get(round, "combiners"), j, combiner)
-        {
-            add_combiner_times(rows, round, combiner, get_integer(round, "round_number"));
-        }
+        add_combiner_times(rows, round, combiner, get_integer(round, "round_number"));
     }
-    json_decref(documents);
-    return view_answer(request, rows, NULL, err);
+}
+
+int rest_view_combiner_times(struct rest_request *request, struct fed_err *err)
+{
+    json_t *rows = NULL;
+    const int rc = each_round(request, add_combiners, NULL, &rows, err);
+
+    return rc < 0 ? rc : view_answer(request, rows, NULL, err);
 }
 
 /* -- the timeline of a round ------------------------------------------------------------------- */

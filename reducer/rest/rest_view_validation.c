@@ -40,56 +40,64 @@ static json_t *encode_validation(const json_t *validation, const json_t *numbers
         view_text(sender, "client_id"), "client", view_text(sender, "name"), "value", value);
 }
 
+struct validations {
+    json_t *numbers;    /* of the rounds, by model */
+    json_t *metrics;    /* names, as they come */
+    const char *metric; /* the one asked for, or the first that comes; NULL: none yet */
+};
+
+static void add_validation(void *arg, json_t *rows, const json_t *validation)
+{
+    struct validations *all = arg;
+    json_t *data = view_parse(validation, "data");
+    json_t *value;
+
+    add_metrics(all->metrics, data);
+    if (all->metric == NULL) {
+        all->metric = json_string_value(json_array_get(all->metrics, 0));
+    }
+    value = all->metric == NULL ? NULL : json_object_get(data, all->metric);
+    if (json_is_number(value)) {
+        (void)json_array_append_new(rows, encode_validation(validation, all->numbers, value));
+    }
+    json_decref(data);
+}
+
 int rest_view_validations(struct rest_request *request, struct fed_err *err)
 {
-    const char *metric = rest_texts_find(&request->query, "metric");
+    struct validations all = {.metric = rest_texts_find(&request->query, "metric")};
+    const struct view_maker maker = {add_validation, &all};
     struct store_query query = {0};
     char session_id[FED_ID_SIZE] = "";
-    json_t *documents = NULL;
-    json_t *numbers = NULL;
-    json_t *rows = json_array();
-    json_t *metrics = json_array();
-    size_t i;
-    json_t *validation;
+    json_t *rows = NULL;
     int rc = view_read_session(request, session_id, err);
 
-    rc = rc < 0 ? rc : view_read_numbers(request, session_id, "model_id", &numbers, err);
+    all.metrics = json_array();
+    rc = rc < 0 ? rc : view_read_numbers(request, session_id, "model_id", &all.numbers, err);
     view_add_filter(&query, "session_id", STORE_OP_EQ, session_id);
-    rc = rc < 0 ? rc : view_find(request, STORE_VALIDATIONS, &query, &documents, err);
-    json_array_foreach(documents, i, validation)
-    {
-        json_t *data = view_parse(validation, "data");
-        json_t *value;
-        add_metrics(metrics, data);
-        metric = metric == NULL ? json_string_value(json_array_get(metrics, 0)) : metric;
-        value = metric == NULL ? NULL : json_object_get(data, metric);
-        if (json_is_number(value)) {
-            (void)json_array_append_new(rows, encode_validation(validation, numbers, value));
-        }
-        json_decref(data);
-    }
-    json_decref(documents);
-    json_decref(numbers);
+    rc = rc < 0 ? rc : view_each(request, STORE_VALIDATIONS, &query, &maker, &rows, err);
+    json_decref(all.numbers);
     if (rc < 0) {
-        json_decref(rows);
-        json_decref(metrics);
+        json_decref(all.metrics);
         return rc;
     }
-    return view_answer(request, rows, json_pack("{s:o,s:s?}", "metrics", metrics, "metric", metric),
-                       err);
+    return view_answer(request, rows,
+                       json_pack("{s:o,s:s?}", "metrics", all.metrics, "metric", all.metric), err);
 }
 
 /* -- confusion matrices ------------------------------------------------------------------------ */
 
-static void add_matrix(json_t *rows, const json_t *validation, const json_t *matrix)
+static void add_matrix(void *arg, json_t *rows, const json_t *validation)
 {
     const json_t *sender = json_object_get(validation, "sender");
+    json_t *data = view_parse(validation, "data");
     size_t i;
     size_t j;
     json_t *line;
     json_t *count;
 
-    json_array_foreach(matrix, i, line)
+    (void)arg;
+    json_array_foreach(json_object_get(data, "confusion_matrix"), i, line)
     {
         json_array_foreach(line, j, count)
         {
@@ -102,31 +110,19 @@ static void add_matrix(json_t *rows, const json_t *validation, const json_t *mat
             }
         }
     }
+    json_decref(data);
 }
 
 int rest_view_confusion(struct rest_request *request, struct fed_err *err)
 {
     const char *model_id = rest_texts_find(&request->query, "model_id");
+    const struct view_maker maker = {add_matrix, NULL};
     struct store_query query = {0};
-    json_t *documents = NULL;
-    json_t *rows = json_array();
-    size_t i;
-    json_t *validation;
+    json_t *rows = NULL;
     int rc;
 
     view_add_filter(&query, "model_id", STORE_OP_EQ, model_id);
     rc = model_id == NULL ? fed_err_set(err, FED_E_INVALID, "model_id is missing")
-                          : view_find(request, STORE_VALIDATIONS, &query, &documents, err);
-    json_array_foreach(documents, i, validation)
-    {
-        json_t *data = view_parse(validation, "data");
-        add_matrix(rows, validation, json_object_get(data, "confusion_matrix"));
-        json_decref(data);
-    }
-    json_decref(documents);
-    if (rc < 0) {
-        json_decref(rows);
-        return rc;
-    }
-    return view_answer(request, rows, NULL, err);
+                          : view_each(request, STORE_VALIDATIONS, &query, &maker, &rows, err);
+    return rc < 0 ? rc : view_answer(request, rows, NULL, err);
 }

@@ -318,14 +318,15 @@ static void test_prune_arguments(void **state)
     static const char *const refused[] = {"{}",
                                           "{\"keep\":0}",
                                           "{\"keep\":null}",
+                                          "{\"keep\":\"2\"}",
+                                          "{\"keep\":2.0}",
                                           "{\"keep\":\"all\"}",
                                           "{\"keep\":1.5}",
                                           "{\"keep\":1000000001}",
                                           "{\"keep\":1,\"keep_best\":5}",
                                           "{\"keep\":1,\"dry_run\":1}"};
     static const char *const taken[] = {
-        "{\"keep\":1}", "{\"keep\":\"3\"}",
-        "{\"keep\":1000000000,\"keep_best\":\"loss\",\"dry_run\":true}",
+        "{\"keep\":1}", "{\"keep\":1000000000,\"keep_best\":\"loss\",\"dry_run\":true}",
         "{\"keep\":1,\"keep_best\":null,\"dry_run\":null}"};
 
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {

@@ -134,6 +134,42 @@ static void test_validations(void **state)
     json_decref(expect(fixture, 400, "GET", "/api/v1/views/confusion", NULL));
 }
 
+/* Over the borders of pages; of more rows than an answer has, the newest. */
+static void test_long_sessions(void **state)
+{
+    struct fixture *fixture = *state;
+    json_t *combiners = json_array();
+    json_t *answer;
+    char id[16];
+
+    for (int i = 0; i < 20; i++) {
+        (void)snprintf(id, sizeof(id), "c%d", i);
+        (void)json_array_append_new(combiners, json_pack("{s:s,s:{}}", "name", id, "data"));
+    }
+    for (int i = 1; i <= 1100; i++) {
+        (void)snprintf(id, sizeof(id), "%d", i);
+        add(fixture, STORE_ROUNDS,
+            json_pack("{s:s,s:s,s:i,s:O}", "round_id", id, "session_id", "s", "round_number", i,
+                      "combiners", combiners));
+    }
+    json_decref(combiners);
+    answer = expect(fixture, 200, "GET", "/api/v1/views/rounds?session_id=s", NULL);
+    assert_int_equal(json_array_size(json_object_get(answer, "result")), 1100);
+    for (size_t i = 0; i < 1100; i++) {
+        const json_t *row = json_array_get(json_object_get(answer, "result"), i);
+        assert_int_equal((int)number_at(row, "round_number"), (int)i + 1);
+    }
+    json_decref(answer);
+    answer = expect(fixture, 200, "GET", "/api/v1/views/combiner-times?session_id=s", NULL);
+    assert_int_equal(json_array_size(json_object_get(answer, "result")), 20000);
+    for (size_t i = 0; i < 20000; i += 19999) {
+        const json_t *row = json_array_get(json_object_get(answer, "result"), i);
+        assert_int_equal((int)number_at(row, "round_number"), i == 0 ? 101 : 1100);
+        assert_string_equal(text_at(row, "combiner"), i == 0 ? "c0" : "c19");
+    }
+    json_decref(answer);
+}
+
 static void test_csv(void **state)
 {
     struct fixture *fixture = *state;
@@ -156,6 +192,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rounds, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_times, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_validations, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_long_sessions, fixture_set_up, fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_csv, fixture_set_up, fixture_tear_down),
     };
 
