@@ -100,8 +100,6 @@ class Browser:
                     return value
             if time.monotonic() > until:
                 self.collect()
-                pass
-                print(self.run("return [...performance.getEntriesByType(\"resource\").map((e) => `${e.name.split(\"/\").at(-1)} ${Math.round(e.startTime)} ${Math.round(e.responseEnd)}`), [...document.querySelectorAll(\".plot\")].map((n) => n.outerHTML.slice(0, 200))]"))
                 raise federation.Failed(f"{what} did not come in {seconds} s; the page says:\n"
                                         f"{self.text('body')[:2500]}\n{self.console}")
             time.sleep(0.05)
