@@ -9,7 +9,7 @@ import { API, get } from './api.js';
 
 const RETRY_MS = [1000, 2000, 5000, 10000];
 const HIDDEN_MS = 5000;
-const WHOLE_MS = 10000; // for the whole to come
+const WHOLE_MS = 10000; // events wait meanwhile
 const ROWS = ['status', 'session', 'round', 'model', 'validation', 'metric'];
 
 export const live = {
@@ -34,8 +34,15 @@ export function listen(listener, signal) {
   signal?.addEventListener('abort', () => listeners.delete(listener));
 }
 
+/* A page's fault is the page's: the others hear, and the stream goes on. */
 function tell(kind, data) {
-  for (const listener of listeners) listener(kind, data);
+  for (const listener of listeners) {
+    try {
+      listener(kind, data);
+    } catch (error) {
+      reportError(error);
+    }
+  }
 }
 
 function setConnected(isConnected) {
@@ -84,23 +91,24 @@ function take(event) {
   else apply(event.type, data);
 }
 
+/* Of two that are under way the later one counts; none does after a disconnect(). */
 async function takeWhole() {
-  const missed = [];
-  let doc;
-  waiting = missed; // who waited before has been overtaken
+  const mine = [];
+  let doc = null;
+  waiting = mine;
   try {
     doc = await get(`${API}/live`, { signal: AbortSignal.timeout(WHOLE_MS) });
   } catch {
-    if (waiting === missed) again();
+    if (waiting === mine) again();
     return;
   }
-  if (waiting !== missed) return;
+  if (waiting !== mine) return;
   waiting = null;
   takeDoc(doc);
   failures = 0;
   setConnected(true);
   tell('whole', null);
-  for (const [seq, kind, data] of missed) {
+  for (const [seq, kind, data] of mine) {
     if (seq > doc.seq || ROWS.includes(kind)) apply(kind, data);
   }
 }
@@ -129,7 +137,7 @@ function again() {
 }
 
 export function connect() {
-  disconnect(); // also what would connect once more
+  disconnect(); // a second one may be about to come: a tab was shown before its time
   source = new EventSource(`${API}/events/stream`);
   source.addEventListener('hello', takeWhole);
   source.addEventListener('reset', takeWhole);

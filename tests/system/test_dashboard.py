@@ -398,6 +398,84 @@ class Dashboard(unittest.TestCase):
         page.find("input[type=search]")[0].send_keys("far-0123")
         page.wait_text("2 of 1,007", ".filter")  # one of that name, one of that id
 
+    def hold_live(self, page):
+        """From now on GET /api/v1/live waits: window.release(n, isFailing) ends the nth. Every stream
+        that the page opens is in window.streams."""
+        page.run("""
+            const [own, Source] = [fetch, EventSource];
+            window.held = []; window.streams = [];
+            window.fetch = (path, options) => (String(path).endsWith('/live')
+                ? new Promise((done, fail) => held.push((isFailing) =>
+                    (isFailing ? fail(new DOMException('gone', 'TimeoutError')) : done(own(path, options)))))
+                : own(path, options));
+            window.release = (n, isFailing) => held[n](isFailing);
+            window.EventSource = class extends Source {
+                constructor(path) { super(path); streams.push(this); } };
+            document.dispatchEvent(new Event('visibilitychange'));""")
+
+    def begin_anew(self, page):
+        """Close the page's stream as a tab does that nobody sees, and hold what the next one asks."""
+        page.run("window.dispatchEvent(new Event('pagehide'))")
+        self.hold_live(page)
+        page.wait(lambda: page.run("return held.length") == 1, what="the first look")
+
+    def hear(self, page, fault="null"):
+        """What the page's live state tells from now on is in window.heard."""
+        page.driver.execute_async_script("""
+            const done = arguments[0];
+            import(new URL('live.js', document.querySelector('script[type=module]').src)).then(({ listen }) => {
+                window.heard = [];
+                listen((kind, data) => { if (%s) throw new Error('a fault'); });
+                listen((kind, data) => heard.push(data?.text ?? kind));
+                done(); });""" % fault)
+
+    def test_a_second_look_while_the_first_is_out(self):
+        """The first one's answer, and what came before the second, is of no interest any more."""
+        page = self.open("overview")
+        self.hear(page)
+        self.begin_anew(page)
+        say = "streams[0].dispatchEvent(new MessageEvent('%s', { lastEventId: '1', data: '{\"text\": \"%s\"}' }))"
+        page.run(say % ("status", "before"))
+        page.run(say % ("reset", ""))
+        page.run(say % ("status", "after"))
+        page.wait(lambda: page.run("return held.length") == 2, what="the second look")
+        page.run("release(0)")
+        page.driver.execute_async_script("setTimeout(arguments[0], 300)")
+        self.assertNotIn("after", page.run("return heard"))
+        page.run("release(1)")
+        page.wait(lambda: "after" in page.run("return heard"), what="what came after")
+        page.driver.execute_async_script("setTimeout(arguments[0], 1500)")
+        heard = page.run("return heard")
+        self.assertEqual([heard.count(text) for text in ("whole", "before", "after")], [1, 0, 1], heard)
+        self.assertEqual(page.run("return streams.map((s) => s.readyState)"), [1], "one stream, open")
+
+    def test_a_fault_of_a_page_is_not_the_streams(self):
+        """It is told, the others hear of what has come, and nobody connects again for it."""
+        page = self.open("overview")
+        self.hear(page, "kind === 'whole'")
+        self.begin_anew(page)
+        page.run("release(0)")
+        page.wait(lambda: "whole" in page.run("return heard"), what="the second listener")
+        page.driver.execute_async_script("setTimeout(arguments[0], 1500)")
+        self.assertEqual(page.run("return streams.map((s) => s.readyState)"), [1], "one stream, open")
+        page.collect()
+        self.assertEqual(len(page.console), 1, page.console)
+        self.assertIn("a fault", page.console.pop())
+
+    def test_a_tab_that_is_shown_while_it_waits(self):
+        """After a refusal it would connect a second later: it has done so already."""
+        page = self.open("overview")
+        self.begin_anew(page)
+        for n in range(2):  # what fails is asked once more
+            page.wait(lambda: page.run("return held.length") > n, what="the look")
+            page.run("release(arguments[0], true)", n)
+        page.wait_text("Not connected", "#state-text")
+        page.run("document.dispatchEvent(new Event('visibilitychange'))")
+        page.driver.execute_async_script("setTimeout(arguments[0], 2000)")
+        self.assertEqual(page.run("return streams.filter((s) => s.readyState !== 2).length"), 1)
+        page.run("held.slice(2).forEach((end) => end())")
+        page.wait_text("Idle", "#state-text")
+
     def test_reducer_restarts(self):
         """A page that is open says so, and goes on by itself."""
         with Federation() as fed:
