@@ -476,6 +476,20 @@ class Dashboard(unittest.TestCase):
         page.run("held.slice(2).forEach((end) => end())")
         page.wait_text("Idle", "#state-text")
 
+    def test_a_client_that_is_forgotten(self):
+        """goes from the table, at once and for those who look away meanwhile."""
+        for name in ("at-once", "meanwhile"):
+            self.fed.rest("POST", "/api/v1/clients/add",
+                          {"client_id": name, "name": name, "package": "local"})
+        page = self.open("network")
+        for name in ("at-once", "meanwhile"):
+            page.wait_text(name, ".card:last-child tbody")
+            if name == "meanwhile":
+                page.run("window.dispatchEvent(new Event('pagehide'))")
+            self.assertEqual(self.fed.rest("DELETE", f"/api/v1/clients/{name}")[0], 200)
+            page.run("document.dispatchEvent(new Event('visibilitychange'))")
+            page.wait(lambda: name not in page.text(".card:last-child tbody"), 10, f"{name} gone")
+
     def test_reducer_restarts(self):
         """A page that is open says so, and goes on by itself."""
         with Federation() as fed:
