@@ -31,20 +31,8 @@ function roundTable() {
   });
 }
 
-export async function show(root, { signal }) {
-  const sessions = await sessionSelect(signal, (id) => load(id));
-  if (!sessions) {
-    const waiting = new AbortController(); // for the first session: once
-    signal.addEventListener('abort', () => waiting.abort());
-    fill(root, title('Rounds'), empty('No session has run yet.',
-      h('a', { class: 'button', href: '/dashboard/control' }, 'Start one')));
-    listen((kind) => {
-      if (kind !== 'session') return;
-      waiting.abort();
-      quietly(show(root, { signal }));
-    }, waiting.signal);
-    return;
-  }
+/* The page of sessions that there are. Returns load(sessionId). */
+function showSessions(root, signal, sessions) {
   const plots = [
     new Plot({ name: 'client-times', label: CLIENT_TIMES, emptyText: 'No client has told its times yet.' }),
     new Plot({ name: 'training-histogram', label: HISTOGRAM, emptyText: 'No client has told its times yet.' }),
@@ -66,5 +54,24 @@ export async function show(root, { signal }) {
   card('Rounds', { wide: true, links }, table.node));
   const loadLater = later(() => load(sessions.value()), 300, signal);
   listen((kind) => (kind === 'round' || kind === 'whole') && loadLater(), signal);
-  await load(sessions.value());
+  return load;
+}
+
+export async function show(root, { signal }) {
+  const looking = new AbortController(); // until there is a session
+  signal.addEventListener('abort', () => looking.abort());
+  const look = async () => {
+    let load = null;
+    const sessions = await sessionSelect(signal, (id) => load(id));
+    if (!sessions || looking.signal.aborted) return;
+    looking.abort();
+    load = showSessions(root, signal, sessions);
+    await load(sessions.value());
+  };
+  await look();
+  if (looking.signal.aborted) return;
+  fill(root, title('Rounds'), empty('No session has run yet.',
+    h('a', { class: 'button', href: '/dashboard/control' }, 'Start one')));
+  const lookLater = later(() => quietly(look()), 300, looking.signal);
+  listen((kind) => (kind === 'session' || kind === 'whole') && lookLater(), looking.signal);
 }

@@ -490,6 +490,26 @@ class Dashboard(unittest.TestCase):
             page.run("document.dispatchEvent(new Event('visibilitychange'))")
             page.wait(lambda: name not in page.text(".card:last-child tbody"), 10, f"{name} gone")
 
+    def test_the_first_session_comes(self):
+        """The page of rounds shows it, and is not made anew at each write after that."""
+        with Federation() as fed:
+            fed.start_reducer()
+            model = fed.upload_model(self.fed.folder / "seed.npz")
+            with Browser(f"http://{fed.http}") as page:
+                page.go(PAGES["rounds"])
+                page.wait_text("No session has run yet")
+                page.wait_text("Idle", "#state-text")
+                fed.create_session(model, name="the first")
+                page.wait_text("the first", "select")
+                page.wait(lambda: len(page.find(".plot .empty")) == 3, what="the plots")
+                page.run("document.querySelector('h1').dataset.mine = 1; window.nLooks = 0;"
+                         "new EventSource('/api/v1/events/stream').addEventListener('session', () => nLooks++)")
+                page.driver.execute_async_script("setTimeout(arguments[0], 500)")
+                fed.create_session(model, name="the second")
+                page.wait(lambda: page.run("return nLooks"), what="the second session")
+                page.driver.execute_async_script("setTimeout(arguments[0], 1000)")
+                self.assertEqual(page.run("return document.querySelector('h1').dataset.mine"), "1")
+
     def test_reducer_restarts(self):
         """A page that is open says so, and goes on by itself."""
         with Federation() as fed:
