@@ -1,5 +1,5 @@
 /* Rounds: where the time goes, at clients and at combiners, and what came of each round. */
-import { quietly, view } from './api.js';
+import { view } from './api.js';
 import { fill, h, later } from './dom.js';
 import { dateTime, seconds, shortId } from './format.js';
 import { listen } from './live.js';
@@ -72,6 +72,6 @@ export async function show(root, { signal }) {
   if (looking.signal.aborted) return;
   fill(root, title('Rounds'), empty('No session has run yet.',
     h('a', { class: 'button', href: '/dashboard/control' }, 'Start one')));
-  const lookLater = later(() => quietly(look()), 300, looking.signal);
+  const lookLater = later(look, 300, looking.signal);
   listen((kind) => (kind === 'session' || kind === 'whole') && lookLater(), looking.signal);
 }
