@@ -1,5 +1,5 @@
 /* Network: the graph, and tables of combiners and clients. */
-import { get, list, quietly, API } from './api.js';
+import { list, quietly, API } from './api.js';
 import { fill, h, later, soon } from './dom.js';
 import { dateTime, instant, number, plural } from './format.js';
 import { listen, live } from './live.js';
@@ -124,7 +124,7 @@ export async function show(root, { signal }) {
       rows.set(id, { ...live.clients.get(id), updated_at: new Date().toUTCString() });
       showClients();
     }
-    const row = await get(`${API}/clients/${encodeURIComponent(id)}`, { signal }).catch(() => null);
+    const [row] = await list('clients', { filter: { client_id: id }, limit: 1, signal }).catch(() => []);
     if (row) rows.set(id, row);
     else if (!live.clients.has(id)) rows.delete(id);
     showClients();

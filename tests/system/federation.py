@@ -336,14 +336,17 @@ class Federation:
     def upload_model(self, path, name="seed"):
         return json.loads(self.cli("--json", "model", "upload", path, "--name", name))["model_id"]
 
-    def create_session(self, model_id, **config):
-        """Create a session by FEDn's path; its id. What is no setting of it stands beside them."""
-        settings = session_config(model_id)
-        extra = {key: config.pop(key) for key in ("task_settings", "name") if key in config}
+    def ask_session(self, model_id, task_settings=None, name=None, **config):
+        """Ask for a session by FEDn's path, not started yet; (status, row or answer)."""
+        settings = {"aggregator": "fedavg", "round_timeout": 60, "buffer_size": -1,
+                    "delete_models_storage": True, "clients_required": 1, "validate": True,
+                    "helper_type": "numpyhelper", "model_id": model_id}
         settings.update(config)
         body = {"session_config": settings}
         if task_settings is not None:
             body["task_settings"] = task_settings
+        if name is not None:
+            body["name"] = name
         return self.rest("POST", "/api/v1/sessions/", body)
 
     def start_session(self, model_id, rounds=1, client_ids=None, **config):
@@ -351,17 +354,13 @@ class Federation:
         status, row = self.ask_session(model_id, **config)
         if status != 201:
             raise Failed(f"session: {status} {row}")
-        return row["session_id"]
-
-    def start_session(self, model_id, rounds=1, **config):
-        """Create and start a session by FEDn's paths; its id."""
-        start = {key: config.pop(key) for key in ("client_ids",) if key in config}
-        session_id = self.create_session(model_id, **config)
-        status, answer = self.rest("POST", "/api/v1/sessions/start",
-                                   dict(start, session_id=session_id, rounds=rounds))
+        body = {"session_id": row["session_id"], "rounds": rounds}
+        if client_ids is not None:
+            body["client_ids"] = client_ids
+        status, answer = self.rest("POST", "/api/v1/sessions/start", body)
         if status != 200:
             raise Failed(f"start: {status} {answer}")
-        return session_id
+        return row["session_id"]
 
     def wait_session(self, session_id, seconds=120):
         """The session's row once it has ended."""
@@ -379,13 +378,6 @@ class Federation:
         if status != 200:
             raise Failed(f"rounds: {status} {answer}")
         return answer["result"]
-
-
-def session_config(model_id):
-    """As FEDn's client library sends it, for a model."""
-    return {"aggregator": "fedavg", "round_timeout": 60, "buffer_size": -1,
-            "delete_models_storage": True, "clients_required": 1, "validate": True,
-            "helper_type": "numpyhelper", "model_id": model_id}
 
 
 def random_model(path, seed=1, shapes=((32, 16), (16,), (16, 4), (4,))):
