@@ -11,9 +11,10 @@
 #include "common/base/unconst.h"
 #include "common/rpc/rpc_inside.h"
 
-#define SHUTDOWN_WAIT_MAX 200       /* times 10 ms for gRPC's own threads to end */
-#define MMAP_THRESHOLD    (8 << 20) /* bytes: chunks come from the heap, not from fresh pages, … */
-#define TRIM_THRESHOLD    (16 << 20) /* … and so much of it is kept for the next ones */
+#define SHUTDOWN_WAIT_MAX \
+    (RPC_CONNECT_MS / 10 + 200)   /* times 10 ms for gRPC's own threads to end */
+#define MMAP_THRESHOLD (8 << 20)  /* bytes: chunks come from the heap, not from fresh pages, … */
+#define TRIM_THRESHOLD (16 << 20) /* … and so much of it is kept for the next ones */
 
 void rpc_op_init(struct rpc_op *op, fed_event_fn fn, void *arg)
 {

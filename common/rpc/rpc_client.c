@@ -6,7 +6,6 @@
 
 #include "common/rpc/rpc_inside.h"
 
-#define CONNECT_MS   3000 /* for an attempt to connect, to the peer's settings */
 #define METADATA_MAX 8
 
 struct fed_rpc_channel {
@@ -35,7 +34,7 @@ int fed_rpc_channel_new(struct fed_rpc *rpc,
     rpc_args_int(&args, GRPC_ARG_ENABLE_RETRIES, 0);
     rpc_args_int(&args, GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
     /* No pause, whatever its name: how long an attempt may take. */
-    rpc_args_int(&args, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_MS);
+    rpc_args_int(&args, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, RPC_CONNECT_MS);
     rpc_args_int(&args, GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
     if (config->keepalive_ms > 0) {
         rpc_args_int(&args, GRPC_ARG_KEEPALIVE_TIME_MS, config->keepalive_ms);

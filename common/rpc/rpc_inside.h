@@ -16,6 +16,8 @@
 #include "common/base/list.h"
 #include "common/rpc/rpc.h"
 
+#define RPC_CONNECT_MS 3000 /* for an attempt to connect, to the peer's settings */
+
 struct fed_rpc {
     struct fed_loop *loop; /* borrowed */
     grpc_completion_queue *queue;
