@@ -59,9 +59,9 @@ export async function show(root, { signal, id }) {
     card('This round', { wide: true, links: dataLinks('This round', 'rounds/', { round_id: id }) }, about),
     card('Timeline', { wide: true, links: plot.links, note: 'Seconds since the round began: who trained when.' }, plot.node),
     card('Clients', { wide: true, links: dataLinks('Clients', 'views/timeline', { round_id: id }) }, table.node));
-  const load = async (known) => {
+  const load = async () => {
     const [now, { result }] = await Promise.all([
-      known ?? get(`${API}/rounds/${encodeURIComponent(id)}`, { signal }), view('timeline', { round_id: id }, signal)]);
+      get(`${API}/rounds/${encodeURIComponent(id)}`, { signal }), view('timeline', { round_id: id }, signal)]);
     const t = now.timings ?? {};
     fill(about, facts([
       ['Status', badge(now.status)], ['Began', dateTime(now.planned_utc_ms)],
@@ -79,5 +79,5 @@ export async function show(root, { signal, id }) {
   listen((kind, data) => {
     if (kind === 'whole' || (kind === 'round' && data.id === id)) quietly(load());
   }, signal);
-  await load(round);
+  await load(); // anew: what changed before we listened was told to nobody
 }
