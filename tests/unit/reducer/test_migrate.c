@@ -128,7 +128,9 @@ static void test_a_backup_not_written_whole_replaces_none(void **state)
 
 /* -- a source that is none --------------------------------------------------------------------- */
 
-static int open_source(struct fixture *f, const char *store, const char *blob)
+/* A side that is named by files of the folder. */
+static void
+load_side(struct fixture *f, struct side *side, const char *store, const char *blob, bool is_target)
 {
     char store_url[FED_PATH_SIZE];
     char blob_url[FED_PATH_SIZE];
@@ -137,8 +139,13 @@ static int open_source(struct fixture *f, const char *store, const char *blob)
 
     (void)snprintf(store_url, sizeof(store_url), "sqlite:%.250s/%s", f->folder.path, store);
     (void)snprintf(blob_url, sizeof(blob_url), "dir:%.250s/%s", f->folder.path, blob);
-    side_close(&f->side);
-    assert_int_equal(side_load(&f->side, "from", &words, false, &f->err), 0);
+    side_close(side);
+    assert_int_equal(side_load(side, is_target ? "to" : "from", &words, is_target, &f->err), 0);
+}
+
+static int open_source(struct fixture *f, const char *store, const char *blob)
+{
+    load_side(f, &f->side, store, blob, false);
     return side_open_source(&f->side, &f->err);
 }
 
@@ -168,18 +175,10 @@ static void test_an_empty_source_is_none(void **state)
 
 /* -- two sides ------------------------------------------------------------------------------- */
 
-/* `to` is named by files of the folder; `f->side` is the source. */
+/* `f->side` is the source. */
 static int check_both(struct fixture *f, struct side *to, const char *store, const char *blob)
 {
-    char store_url[FED_PATH_SIZE];
-    char blob_url[FED_PATH_SIZE];
-    const struct side_words words = {
-        .file = "", .store = store_url, .blob = blob_url, .backup = ""};
-
-    (void)snprintf(store_url, sizeof(store_url), "sqlite:%.250s/%s", f->folder.path, store);
-    (void)snprintf(blob_url, sizeof(blob_url), "dir:%.250s/%s", f->folder.path, blob);
-    side_close(to);
-    assert_int_equal(side_load(to, "to", &words, true, &f->err), 0);
+    load_side(f, to, store, blob, true);
     return side_check_both(&f->side, to, &f->err);
 }
 
