@@ -1,6 +1,5 @@
 #include "tests/unit/combiner/stage.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +8,7 @@
 #include <unistd.h>
 
 #include "common/model/checksum.h"
-#include "common/model/npz.h"
+#include "tests/lib/model.h"
 
 static const struct fed_tensor shapes[] = {
     {.dtype = FED_DTYPE_F4, .rank = 2, .shape = {300, 5}, .n_elements = 1500},
@@ -96,25 +95,13 @@ double stage_base_value(size_t i)
 struct fed_buf stage_model(struct stage *f, double change)
 {
     char path[FED_PATH_SIZE];
-    struct fed_npz_writer *writer = NULL;
     double values[STAGE_ELEMENTS];
-    int fd;
 
     for (size_t i = 0; i < STAGE_ELEMENTS; i++) {
         values[i] = stage_base_value(i) + change;
     }
     (void)test_path(&f->folder, "model", path);
-    fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    assert_int_equal(fed_npz_writer_new(fd, &writer, NULL), 0);
-    for (size_t i = 0; i < 2; i++) {
-        assert_int_equal(fed_npz_writer_begin(writer, &shapes[i], NULL), 0);
-        assert_int_equal(fed_npz_writer_add(writer, values + shapes[i].offset,
-                                            (size_t)shapes[i].n_elements, NULL),
-                         0);
-    }
-    assert_int_equal(fed_npz_writer_finish(writer, NULL), 0);
-    (void)fed_npz_writer_free(writer);
-    (void)close(fd);
+    test_model_write(path, values, shapes, 2);
     return test_file_read(path);
 }
 

@@ -1,7 +1,6 @@
 /* A round's sum over a real spool: the same bits with checkpoints and without, whatever is killed,
  * damaged or planned anew in between. */
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "combiner/spool/checkpoint.h"
 #include "combiner/tally.h"
 #include "tests/lib/fixture.h"
+#include "tests/lib/model.h"
 
 #define N_ELEMENTS 5000U
 #define N_CLIENTS  5U
@@ -39,18 +39,11 @@ static struct fed_buf model(struct fixture *f, double change)
 {
     double values[N_ELEMENTS];
     char path[FED_PATH_SIZE];
-    struct fed_npz_writer *writer = NULL;
-    const int fd = open(test_path(&f->folder, "model", path), O_RDWR | O_CREAT | O_TRUNC, 0600);
 
     for (size_t i = 0; i < N_ELEMENTS; i++) {
         values[i] = 0.001 * (double)i * change;
     }
-    assert_int_equal(fed_npz_writer_new(fd, &writer, NULL), 0);
-    assert_int_equal(fed_npz_writer_begin(writer, &shape, NULL), 0);
-    assert_int_equal(fed_npz_writer_add(writer, values, N_ELEMENTS, NULL), 0);
-    assert_int_equal(fed_npz_writer_finish(writer, NULL), 0);
-    (void)fed_npz_writer_free(writer);
-    (void)close(fd);
+    test_model_write(test_path(&f->folder, "model", path), values, &shape, 1);
     return test_file_read(path);
 }
 

@@ -11,6 +11,7 @@
 #include "common/model/exact.h"
 #include "reducer/making.h"
 #include "tests/lib/fixture.h"
+#include "tests/lib/model.h"
 
 #define N_LARGE    (3U * FED_NPZ_RUN + 777U) /* four runs, the last no whole number of blocks */
 #define N_ELEMENTS (N_LARGE + 1500U + 1U + FED_NPZ_RUN + 9U)
@@ -53,24 +54,6 @@ static int create(const char *path)
     return fd;
 }
 
-static void
-write_model(const char *path, const double *values, const struct fed_tensor *tensors, size_t n)
-{
-    struct fed_npz_writer *writer = NULL;
-    const int fd = create(path);
-
-    assert_int_equal(fed_npz_writer_new(fd, &writer, NULL), 0);
-    for (size_t i = 0; i < n; i++) {
-        assert_int_equal(fed_npz_writer_begin(writer, &tensors[i], NULL), 0);
-        assert_int_equal(fed_npz_writer_add(writer, values + tensors[i].offset,
-                                            (size_t)tensors[i].n_elements, NULL),
-                         0);
-    }
-    assert_int_equal(fed_npz_writer_finish(writer, NULL), 0);
-    (void)fed_npz_writer_free(writer);
-    (void)close(fd);
-}
-
 static void fill(struct fixture *f)
 {
     const uint64_t key = 7;
@@ -103,7 +86,7 @@ static int set_up(void **state)
     (void)test_path(&f->folder, "base.npz", f->base_path);
     (void)test_path(&f->folder, "model.npz", f->path);
     fill(f);
-    write_model(f->base_path, f->values, shapes, N_TENSORS);
+    test_model_write(f->base_path, f->values, shapes, N_TENSORS);
     for (size_t i = 0; i < N_TENSORS; i++) {
         const size_t at = (size_t)shapes[i].offset;
         fed_exact_finish(f->want + at, f->sums + at, f->values + at, (size_t)shapes[i].n_elements,
@@ -146,7 +129,7 @@ static void check_file(struct fixture *f, const struct fed_tensor *tensors, size
     struct fed_buf have = test_file_read(f->path);
     struct fed_buf other;
 
-    write_model(test_path(&f->folder, "want.npz", path), f->want, tensors, n);
+    test_model_write(test_path(&f->folder, "want.npz", path), f->want, tensors, n);
     other = test_file_read(path);
     assert_int_equal(have.size, other.size);
     assert_memory_equal(have.data, other.data, other.size);
@@ -255,7 +238,7 @@ static void test_a_base_in_fortran_order(void **state)
     const struct fed_tensor tensor = {
         .dtype = FED_DTYPE_F4, .rank = 2, .shape = {300, 250}, .n_elements = 75000};
 
-    write_model(f->base_path, f->values, &tensor, 1);
+    test_model_write(f->base_path, f->values, &tensor, 1);
     turn(f->base_path);
     for (size_t i = 0; i < 75000; i++) { /* of row i / 250, column i % 250 */
         fed_exact_finish(&f->want[i], &f->sums[i], &f->values[i % 250 * 300 + i / 250], 1, EXAMPLES,

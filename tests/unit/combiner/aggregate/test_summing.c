@@ -1,10 +1,8 @@
 /* Checks and sums over real files, against an int64 oracle written out in plain C. */
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "combiner/aggregate/checking.h"
 #include "combiner/aggregate/summing.h"
@@ -12,6 +10,7 @@
 #include "common/link/partial.h"
 #include "common/model/checksum.h"
 #include "tests/lib/fixture.h"
+#include "tests/lib/model.h"
 
 #define N_TENSORS  3U
 #define N_ELEMENTS (6000U + 50U + 1U) /* more than a block, a small one, a scalar */
@@ -37,27 +36,6 @@ static const struct fed_tensor shapes[N_TENSORS] = {
     {.dtype = FED_DTYPE_I8, .rank = 0, .n_elements = 1, .offset = 6050},
 };
 
-static void write_model(const char *path,
-                        const double *values,
-                        const struct fed_tensor *tensors,
-                        size_t n_tensors)
-{
-    struct fed_npz_writer *writer = NULL;
-    const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(fed_npz_writer_new(fd, &writer, NULL), 0);
-    for (size_t i = 0; i < n_tensors; i++) {
-        assert_int_equal(fed_npz_writer_begin(writer, &tensors[i], NULL), 0);
-        assert_int_equal(fed_npz_writer_add(writer, values + tensors[i].offset,
-                                            (size_t)tensors[i].n_elements, NULL),
-                         0);
-    }
-    assert_int_equal(fed_npz_writer_finish(writer, NULL), 0);
-    (void)fed_npz_writer_free(writer);
-    (void)close(fd);
-}
-
 /* What the file holds of a value: its dtype's rounding. */
 static double stored(size_t element, double value)
 {
@@ -79,7 +57,7 @@ static int set_up(void **state)
     (void)test_path(&f->folder, "base", f->base_path);
     (void)test_path(&f->folder, "base.raw", raw);
     (void)test_path(&f->folder, "update", f->path);
-    write_model(f->base_path, f->values, shapes, N_TENSORS);
+    test_model_write(f->base_path, f->values, shapes, N_TENSORS);
     assert_int_equal(base_open(f->base_path, raw, &limits, &f->base, &f->err), 0);
     f->scales[0] = f->scales[1] = (int32_t)LIMIT_BITS - 26 - 2;
     f->scales[2] = 0;
@@ -160,7 +138,7 @@ static void test_the_sum_is_the_oracles_in_any_order(void **state)
                                         : i < 6050 ? 1
                                                    : 2]);
         }
-        write_model(paths[k], values, shapes, N_TENSORS);
+        test_model_write(paths[k], values, shapes, N_TENSORS);
     }
     for (size_t o = 0; o < 2; o++) {
         struct summing *sum = NULL;
@@ -196,7 +174,7 @@ static void test_the_range_is_judged_as_value_by_value(void **state)
                    fabs(rint((double)examples * (values[i] - f->values[i]) * ldexp(1.0, scale))) <=
                        ldexp(1.0, LIMIT_BITS);
         }
-        write_model(f->path, values, shapes, N_TENSORS);
+        test_model_write(f->path, values, shapes, N_TENSORS);
         assert_int_equal(judge(f, examples, detail),
                          fits ? FED_REFUSAL_NONE : FED_REFUSAL_OUT_OF_RANGE);
     }
@@ -213,12 +191,12 @@ static void test_exactly_at_the_limit(void **state)
     memcpy(values, f->values, sizeof(f->values));
     f->scales[2] = 0;
     values[6050] = f->values[6050] + 0x1p51;
-    write_model(f->path, values, shapes, N_TENSORS);
+    test_model_write(f->path, values, shapes, N_TENSORS);
     assert_int_equal(judge(f, 1, detail), FED_REFUSAL_NONE);
     assert_int_equal(judge(f, 2, detail), FED_REFUSAL_OUT_OF_RANGE);
     assert_non_null(strstr(detail, "2.npy"));
     values[6050] += 1;
-    write_model(f->path, values, shapes, N_TENSORS);
+    test_model_write(f->path, values, shapes, N_TENSORS);
     assert_int_equal(judge(f, 1, detail), FED_REFUSAL_OUT_OF_RANGE);
     free(values);
 }
@@ -234,22 +212,22 @@ static void test_every_fault_has_its_reason(void **state)
     memcpy(values, f->values, sizeof(f->values));
     test_file_write(f->path, "no archive", 10);
     assert_int_equal(judge(f, 1, detail), FED_REFUSAL_MALFORMED);
-    write_model(f->path, values, shapes, 2);
+    test_model_write(f->path, values, shapes, 2);
     assert_int_equal(judge(f, 1, detail), FED_REFUSAL_TENSOR_COUNT);
     assert_non_null(strstr(detail, "2"));
     memcpy(tensors, shapes, sizeof(tensors));
     tensors[0].shape[0] = 60;
     tensors[0].shape[1] = 100; /* transposed */
-    write_model(f->path, values, tensors, N_TENSORS);
+    test_model_write(f->path, values, tensors, N_TENSORS);
     assert_int_equal(judge(f, 1, detail), FED_REFUSAL_TENSOR_SHAPE);
     values[6010] = (double)NAN;
-    write_model(f->path, values, shapes, N_TENSORS);
+    test_model_write(f->path, values, shapes, N_TENSORS);
     assert_int_equal(judge(f, 1, detail), FED_REFUSAL_NOT_FINITE);
     values[6010] = -1e300; /* finite, and its distance from the base is, too */
-    write_model(f->path, values, shapes, N_TENSORS);
+    test_model_write(f->path, values, shapes, N_TENSORS);
     assert_int_equal(judge(f, 1, detail), FED_REFUSAL_OUT_OF_RANGE);
     memcpy(values, f->values, sizeof(f->values));
-    write_model(f->path, values, shapes, N_TENSORS);
+    test_model_write(f->path, values, shapes, N_TENSORS);
     struct fed_buf bytes = test_file_read(f->path);
     bytes.data[1000] ^= 1;
     test_file_write(f->path, bytes.data, bytes.size);
@@ -286,7 +264,7 @@ static void test_a_failed_fold_leaves_every_bit(void **state)
     for (size_t i = 0; i < N_ELEMENTS; i++) {
         values[i] = stored(i, f->values[i] + 0.125 * (double)(i % 7));
     }
-    write_model(f->path, values, shapes, N_TENSORS);
+    test_model_write(f->path, values, shapes, N_TENSORS);
     bytes = test_file_read(f->path);
     assert_int_equal(summing_new(&f->base, f->scales, N_TENSORS, &sum, &f->err), 0);
     assert_int_equal(summing_fold(sum, f->path, &limits, 3, &f->err), 0);
@@ -329,7 +307,7 @@ static void test_the_partial_holds_what_was_folded(void **state)
     /* Entries without a sum: that would be a lie. */
     assert_int_equal(summing_write(sum, &what, digest, &f->err), -FED_E_INTERNAL);
     f->values[5] += 1;
-    write_model(f->path, f->values, shapes, N_TENSORS);
+    test_model_write(f->path, f->values, shapes, N_TENSORS);
     assert_int_equal(summing_fold(sum, f->path, &limits, 3, &f->err), 0);
     assert_int_equal(summing_fold(sum, f->base_path, &limits, 5, &f->err), 0);
     assert_int_equal(summing_write(sum, &what, digest, &f->err), 0);
