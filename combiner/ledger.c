@@ -13,7 +13,8 @@
 #include "common/base/log.h"
 #include "common/base/strmap.h"
 
-#define REBUILDS_MAX 3U /* of one plan's sum, after failed folds */
+#define REBUILDS_MAX 3U     /* of one plan's sum, after failed folds */
+#define IDLE_MS      10000U /* without a round, for a sum's memory to go back */
 
 struct round {
     struct fed_link link;
@@ -45,6 +46,8 @@ struct ledger {
     struct fed_lane files;
     struct fed_lane sums;
     struct fed_list rounds;
+    struct summing_room room; /* the sum lane's, while there are rounds */
+    struct fed_timer idle;    /* runs while there are none */
     unsigned n_jobs;
 };
 
@@ -73,6 +76,14 @@ struct task {
     struct fed_err err;
 };
 
+/* No round, so nothing is in the sum lane. */
+static void on_idle(void *arg)
+{
+    struct ledger *ledger = arg;
+
+    summing_room_deinit(&ledger->room);
+}
+
 int ledger_new(const struct ledger_config *config,
                const struct ledger_ops *ops,
                void *arg,
@@ -90,6 +101,7 @@ int ledger_new(const struct ledger_config *config,
     fed_list_init(&ledger->rounds);
     fed_lane_init(&ledger->files);
     fed_lane_init(&ledger->sums);
+    fed_timer_init(&ledger->idle, on_idle, ledger);
     *ret_ledger = ledger;
     return 0;
 }
@@ -117,8 +129,10 @@ static struct round *have_round(struct ledger *ledger, const char *round_id)
             memcpy(round->round_id, round_id, strlen(round_id) + 1);
             fed_strmap_init(&round->updates);
             fed_list_init(&round->waiting);
-            tally_init(&round->tally, ledger->config.spool, &ledger->config.limits, round_id);
+            tally_init(&round->tally, ledger->config.spool, &ledger->config.limits, &ledger->room,
+                       round_id);
             fed_list_add(&ledger->rounds, &round->link);
+            fed_timer_stop(&ledger->idle);
         }
     }
     return round;
@@ -285,8 +299,8 @@ void ledger_log(struct ledger *ledger, const struct ledger_admission *admission)
     task->token = admission->token;
     round->load_us += admission->upload->check_us;
     task->upload = *admission->upload;
-    task->update =
-        (struct spool_update){.entry = admission->entry, .file = admission->upload->file};
+    task->update = (struct spool_update){
+        .entry = admission->entry, .file = admission->upload->file, .is_checked = true};
     fed_list_add(&round->waiting, &task->link);
     release(ledger, round);
 }
@@ -411,8 +425,8 @@ static void do_fold(void *arg)
 
 static void submit_fold(struct ledger *ledger, struct round *round, const char *client_id);
 
-/* Zero the sum and fold all that was asked for again. What the lane still holds of the former
- * generation comes before the reset, and goes with it. */
+/* Zero the sum and fold all that was asked for again, believing no file this time. What the lane
+ * still holds of the former generation comes before the reset, and goes with it. */
 static void rebuild(struct ledger *ledger, struct round *round)
 {
     if (round->n_rebuilds == REBUILDS_MAX) {
@@ -461,6 +475,7 @@ static void submit_fold(struct ledger *ledger, struct round *round, const char *
         return;
     }
     task->update = *update;
+    task->update.is_checked = update->is_checked && round->n_rebuilds == 0;
     task->generation = round->generation;
     task_submit(task, &ledger->sums, do_fold, after_fold);
 }
@@ -712,9 +727,12 @@ static void end_sum(struct ledger *ledger, struct round *round)
 
 static void look_over(struct ledger *ledger, struct round *round)
 {
-    (void)ledger;
     if (round->is_ending && round->n_jobs == 0) {
         free_round(round);
+        if (fed_list_is_empty(&ledger->rounds)) {
+            fed_timer_start(ledger->config.loop, &ledger->idle,
+                            fed_loop_now_ms(ledger->config.loop) + IDLE_MS);
+        }
     }
 }
 
@@ -750,6 +768,8 @@ struct ledger *ledger_free(struct ledger *ledger)
             struct round *round = FED_CONTAINER_OF(link, struct round, link);
             free_round(round);
         }
+        fed_timer_stop(&ledger->idle);
+        summing_room_deinit(&ledger->room);
         free(ledger);
     }
     return NULL;

@@ -12,9 +12,10 @@
 void tally_init(struct tally *tally,
                 const struct spool *spool,
                 const struct fed_npz_limits *limits,
+                struct summing_room *room,
                 const char *round_id)
 {
-    *tally = (struct tally){.spool = spool, .limits = limits};
+    *tally = (struct tally){.spool = spool, .limits = limits, .room = room};
     memcpy(tally->round_id, round_id, strlen(round_id) + 1);
 }
 
@@ -70,7 +71,7 @@ int tally_reset(struct tally *tally,
     int rc;
 
     tally_clear(tally);
-    rc = summing_new(base, plan->scale_bits, plan->n_tensors, &tally->sum, err);
+    rc = summing_new(base, plan, tally->room, &tally->sum, err);
     rc = rc < 0 ? rc : checkpoint_open(tally->spool, plan, &held, err);
     rc = rc != 0 ? rc : load(tally, &held, err);
     fed_partial_deinit(&held);
@@ -117,7 +118,10 @@ int tally_fold(struct tally *tally, const struct spool_update *update, struct fe
     if (rc == 0 && tally->n_updates == tally->n_room) {
         rc = make_room(tally, tally->n_room * 2 + ROOM, err);
     }
-    rc = rc < 0 ? rc : summing_fold(tally->sum, path, tally->limits, entry->examples, err);
+    rc = rc < 0 ? rc
+                : summing_fold(tally->sum,
+                               &(struct summing_update){path, entry->examples, update->is_checked},
+                               tally->limits, err);
     if (rc == 0) {
         tally->updates[tally->n_updates++] = *update;
         tally->file_bytes += update->file.size_bytes;

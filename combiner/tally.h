@@ -6,7 +6,8 @@
  * A reset whose checkpoint is of no use leaves it void: nothing is folded until the next reset, for
  * which what went with the checkpoint is not asked for any more.
  *
- * Thread safety: none; the ledger's sum lane's alone. All but init may block: worker only.
+ * Thread safety: none; the ledger's sum lane's alone, as the room is. All but init may block:
+ * worker only.
  */
 #ifndef COMBINER_TALLY_H
 #define COMBINER_TALLY_H
@@ -23,6 +24,7 @@
 struct tally {
     const struct spool *spool;           /* borrowed */
     const struct fed_npz_limits *limits; /* borrowed */
+    struct summing_room *room;           /* borrowed */
     char round_id[FED_ROUND_ID_SIZE];
     struct summing *sum; /* owned; NULL: there is none */
     bool is_void;
@@ -36,6 +38,7 @@ struct tally {
 void tally_init(struct tally *tally,
                 const struct spool *spool,
                 const struct fed_npz_limits *limits,
+                struct summing_room *room,
                 const char *round_id);
 void tally_clear(struct tally *tally); /* no sum, and nobody in it */
 

@@ -7,43 +7,71 @@
 #include "common/model/exact.h"
 
 struct summing {
-    const struct base *base; /* borrowed */
-    int32_t *scale_bits;     /* (n_tensors,) owned */
-    int64_t *sums;           /* (n_elements,) owned; NULL: all zero */
+    const struct base *base;   /* borrowed */
+    int32_t *scale_bits;       /* (n_tensors,) owned */
+    struct summing_room *room; /* borrowed */
+    int64_t *sums;             /* (n_elements + 1,) owned; NULL: none yet */
+    bool is_empty;             /* all zero, whatever stands in `sums` */
     bool is_broken;
 };
 
+void summing_room_deinit(struct summing_room *room)
+{
+    (void)fed_pages_free(room->sums, room->n_sums, sizeof(*room->sums));
+    *room = (struct summing_room){0};
+}
+
 int summing_new(const struct base *base,
-                const int32_t *scale_bits,
-                size_t n_scale_bits,
+                const struct fed_plan *plan,
+                struct summing_room *room,
                 struct summing **ret_summing,
                 struct fed_err *err)
 {
     FED_CLEANUP(summing_free_p) struct summing *summing = NULL;
 
-    if (n_scale_bits != base->layout.n_tensors) {
-        return fed_err_set(err, FED_E_INVALID, "%zu scales for %zu tensors", n_scale_bits,
+    if (plan->n_tensors != base->layout.n_tensors) {
+        return fed_err_set(err, FED_E_INVALID, "%zu scales for %zu tensors", plan->n_tensors,
                            base->layout.n_tensors);
     }
     summing = calloc(1, sizeof(*summing));
     if (summing != NULL) {
-        summing->scale_bits = calloc(n_scale_bits + 1, sizeof(*summing->scale_bits));
+        summing->scale_bits = calloc(plan->n_tensors + 1, sizeof(*summing->scale_bits));
     }
     if (summing == NULL || summing->scale_bits == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "sum");
     }
     summing->base = base;
-    memcpy(summing->scale_bits, scale_bits, n_scale_bits * sizeof(*scale_bits));
+    summing->room = room;
+    summing->is_empty = true;
+    memcpy(summing->scale_bits, plan->scale_bits, plan->n_tensors * sizeof(*plan->scale_bits));
     *ret_summing = FED_TAKE(summing);
     return 0;
+}
+
+static size_t count_sums(const struct summing *summing)
+{
+    return (size_t)summing->base->layout.n_elements + 1;
+}
+
+static void leave_sums(struct summing *summing)
+{
+    struct summing_room *room = summing->room;
+
+    summing_room_deinit(room);
+    *room = (struct summing_room){summing->sums, count_sums(summing)};
+    summing->sums = NULL;
+    if (room->n_sums > SUMMING_KEPT_MAX / sizeof(*room->sums)) {
+        summing_room_deinit(room);
+    }
 }
 
 struct summing *summing_free(struct summing *summing)
 {
     if (summing != NULL) {
+        if (summing->sums != NULL) {
+            leave_sums(summing);
+        }
         free(summing->scale_bits);
-        (void)fed_pages_free(summing->sums, (size_t)summing->base->layout.n_elements + 1,
-                             sizeof(int64_t));
         free(summing);
     }
     return NULL;
@@ -56,10 +84,15 @@ bool summing_is_broken(const struct summing *summing)
 
 const int64_t *summing_get_sums(const struct summing *summing)
 {
-    return summing->sums;
+    return summing->is_empty ? NULL : summing->sums;
 }
 
-/* -- folding ----------------------------------------------------------------------------------- */
+/* -- folding -----------------------------------------------------------------------------------
+ *
+ * The first update is added to zeros that are written block by block, in front of it: what stood
+ * there before is of no matter, so kept memory needs no clearing, and a first fold that fails has
+ * nothing to be taken off.
+ */
 
 struct fold {
     struct summing *summing;
@@ -67,12 +100,20 @@ struct fold {
     double examples;
     uint64_t n_calls;     /* of fold_values() in this direction */
     uint64_t n_calls_max; /* taking off: as many as were added */
+    bool is_first;        /* nothing is in the sum yet */
     bool is_taking_off;
 };
 
 enum {
     FOLD_ENOUGH = 1000, /* all that was added has been taken off: no fault has this number */
 };
+
+static void clear_if_first(const struct fold *fold, int64_t *sums, size_t n)
+{
+    if (fold->is_first) {
+        memset(sums, 0, n * sizeof(*sums));
+    }
+}
 
 static int
 fold_values(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
@@ -92,6 +133,7 @@ fold_values(void *arg, uint64_t index, const double *values, size_t n, struct fe
     if (fold->is_taking_off) {
         fed_exact_subtract(sums, values, base, n, fold->examples, scale_bits);
     } else {
+        clear_if_first(fold, sums, n);
         fed_exact_add(sums, values, base, n, fold->examples, scale_bits);
     }
     fold->n_calls++;
@@ -115,6 +157,7 @@ fold_singles(void *arg, uint64_t index, const uint8_t *bytes, size_t n, struct f
     if (fold->is_taking_off) {
         fed_exact_subtract_singles(sums, bytes, base, n, fold->examples, scale_bits);
     } else {
+        clear_if_first(fold, sums, n);
         fed_exact_add_singles(sums, bytes, base, n, fold->examples, scale_bits);
     }
     fold->n_calls++;
@@ -153,9 +196,14 @@ static void take_off(struct fold *fold, struct fed_npz *npz)
 
 static int make_sums(struct summing *summing, struct fed_err *err)
 {
-    if (summing->sums == NULL) {
-        summing->sums =
-            fed_pages_new((size_t)summing->base->layout.n_elements + 1, sizeof(int64_t));
+    struct summing_room *room = summing->room;
+
+    if (summing->sums == NULL && room->n_sums == count_sums(summing)) {
+        summing->sums = room->sums;
+        *room = (struct summing_room){0};
+    } else if (summing->sums == NULL) {
+        summing_room_deinit(room); /* of another size: not both at once */
+        summing->sums = fed_pages_new(count_sums(summing), sizeof(*summing->sums));
     }
     return summing->sums != NULL
                ? 0
@@ -176,17 +224,25 @@ int summing_load(struct summing *summing,
                            (unsigned long long)summing->base->layout.n_elements);
     }
     rc = make_sums(summing, err);
-    return rc < 0 ? rc : fed_partial_add(path, partial, summing->sums, err);
+    if (rc == 0) {
+        memset(summing->sums, 0, count_sums(summing) * sizeof(*summing->sums));
+        rc = fed_partial_add(path, partial, summing->sums, err);
+        summing->is_empty = rc < 0;
+    }
+    return rc;
 }
 
 int summing_fold(struct summing *summing,
-                 const char *path,
+                 const struct summing_update *update,
                  const struct fed_npz_limits *limits,
-                 uint64_t examples,
                  struct fed_err *err)
 {
     FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;
-    struct fold fold = {.summing = summing, .examples = (double)examples};
+    struct fold fold = {
+        .summing = summing,
+        .examples = (double)update->examples,
+        .is_first = summing->is_empty,
+    };
     struct fed_err why = {0};
     int rc;
 
@@ -197,19 +253,24 @@ int summing_fold(struct summing *summing,
     if (rc < 0) {
         return rc;
     }
-    rc = fed_npz_open(path, limits, &npz, &why);
+    rc = fed_npz_open(update->path, limits, &npz, &why);
     rc = rc != 0 ? rc : fed_npz_map(npz, &why);
     rc = rc != 0 ? rc : fed_layout_match(fed_npz_get_layout(npz), &summing->base->layout, &why);
     if (rc == 0) {
+        if (update->is_checked) {
+            fed_npz_trust(npz);
+        }
         rc = fold_all(&fold, npz, &why);
-        if (rc != 0) {
+        if (rc != 0 && !fold.is_first) {
             take_off(&fold, npz);
         }
+        summing->is_empty = summing->is_empty && rc != 0;
     }
     if (rc > 0) {
-        return fed_err_set(err, FED_E_CORRUPT, "%s is not what was checked: %s", path, why.msg);
+        return fed_err_set(err, FED_E_CORRUPT, "%s is not what was checked: %s", update->path,
+                           why.msg);
     }
-    return rc < 0 ? fed_err_set(err, why.code, "%s: %s", path, why.msg) : 0;
+    return rc < 0 ? fed_err_set(err, why.code, "%s: %s", update->path, why.msg) : 0;
 }
 
 /* -- the partial ------------------------------------------------------------------------------- */
@@ -236,7 +297,7 @@ int summing_write(const struct summing *summing,
     };
     int rc;
 
-    if (what->n_entries > 0 && (summing == NULL || summing->is_broken || summing->sums == NULL)) {
+    if (what->n_entries > 0 && (summing == NULL || summing->is_broken || summing->is_empty)) {
         return fed_err_set(err, FED_E_INTERNAL, "the sum of round %s is not there", plan->round_id);
     }
     memcpy(partial.round_id, plan->round_id, sizeof(partial.round_id));

@@ -6,7 +6,7 @@
  * has been checked (checking.h); should a fold fail all the same, half-way, what it added is taken
  * off again, value by value.
  *
- * Thread safety: none; one worker lane. Folding blocks on disk.
+ * Thread safety: none; one worker lane, for all that share a summing_room. Folding blocks on disk.
  */
 #ifndef COMBINER_AGGREGATE_SUMMING_H
 #define COMBINER_AGGREGATE_SUMMING_H
@@ -24,11 +24,20 @@
 
 struct summing;
 
-/* Zero sums; `base` is borrowed for the sum's life. Takes 8 bytes a parameter, at the first fold.
- * Fails with FED_E_INVALID (another number of scales than tensors), FED_E_NOMEM. */
+/* The memory of the last sum, kept for the next one of its size: finding and clearing it anew costs
+ * as much as folding two updates. Zero it to begin with. */
+#define SUMMING_KEPT_MAX ((size_t)64 * 1024 * 1024) /* bytes; a larger sum's memory goes back */
+struct summing_room {
+    int64_t *sums; /* (n_sums,) owned; NULL: none is kept */
+    size_t n_sums;
+};
+void summing_room_deinit(struct summing_room *room); /* may be used again */
+
+/* Zero sums; `base` and `room` are borrowed for the sum's life. Takes 8 bytes a parameter, at the
+ * first fold. Fails with FED_E_INVALID (another number of scales than tensors), FED_E_NOMEM. */
 FED_NODISCARD int summing_new(const struct base *base,
-                              const int32_t *scale_bits,
-                              size_t n_scale_bits,
+                              const struct fed_plan *plan,
+                              struct summing_room *room,
                               struct summing **ret_summing,
                               struct fed_err *err);
 struct summing *summing_free(struct summing *summing); /* accepts NULL */
@@ -38,11 +47,17 @@ FED_DEFINE_CLEANUP(struct summing, summing_free);
  * had, summing_is_broken(), and the sum is to be rebuilt from the start.
  * Fails with FED_E_CORRUPT (the file is not what was checked), FED_E_IO, FED_E_NOT_FOUND,
  * FED_E_NOMEM. */
+struct summing_update {
+    const char *path;
+    uint64_t examples;
+    bool is_checked; /* this process has read the file and found it whole: its CRC-32 and that its
+                      * values are finite are not looked at again */
+};
 FED_NODISCARD int summing_fold(struct summing *summing,
-                               const char *path,
+                               const struct summing_update *update,
                                const struct fed_npz_limits *limits,
-                               uint64_t examples,
                                struct fed_err *err);
+
 /* Begin from the sums of a partial that has passed fed_partial_open(): before the first fold.
  * Fails with FED_E_INVALID (another number of parameters), FED_E_CORRUPT, FED_E_IO, FED_E_NOMEM:
  * the sum is to be freed. */

@@ -50,6 +50,7 @@ struct spool_update {
     struct fed_entry entry;
     struct spool_file file;
     bool is_checkpointed; /* in the round's checkpoint: there is no file */
+    bool is_checked;      /* this process has read the file whole. In memory alone */
 };
 
 /* What the folder of a round says. */

@@ -27,6 +27,7 @@ struct fixture {
     char path[FED_PATH_SIZE];
     struct base base;
     struct spool *spool;
+    struct summing_room room;
     struct tally tally;
     struct fed_plan plan;
     int32_t scales[1];
@@ -80,7 +81,7 @@ static int set_up(void **state)
                                 .client_ids = f->clients,
                                 .n_clients = N_CLIENTS};
     assert_int_equal(spool_store_plan(f->spool, &f->plan, &f->err), 0);
-    tally_init(&f->tally, f->spool, &limits, "7");
+    tally_init(&f->tally, f->spool, &limits, &f->room, "7");
     *state = f;
     return 0;
 }
@@ -90,6 +91,7 @@ static int tear_down(void **state)
     struct fixture *f = *state;
 
     tally_clear(&f->tally);
+    summing_room_deinit(&f->room);
     (void)spool_close(f->spool);
     base_close(&f->base);
     test_folder_remove(&f->folder);
@@ -174,13 +176,15 @@ static void expect_sum(struct fixture *f, size_t n)
     char path[FED_PATH_SIZE];
 
     assert_non_null(sums);
-    assert_int_equal(summing_new(&f->base, f->scales, 1, &plain, &f->err), 0);
+    assert_int_equal(summing_new(&f->base, &f->plan, &f->room, &plain, &f->err), 0);
     for (size_t i = 0; i < n; i++) {
         struct fed_buf bytes = model(f, 1 + 0.1 * (double)(i + 1));
         fed_buf_deinit(&bytes);
         entries[i] = entry(f, i);
-        assert_int_equal(summing_fold(plain, test_path(&f->folder, "model", path), &limits,
-                                      entries[i].examples, &f->err),
+        assert_int_equal(summing_fold(plain,
+                                      &(struct summing_update){test_path(&f->folder, "model", path),
+                                                               entries[i].examples, false},
+                                      &limits, &f->err),
                          0);
     }
     assert_int_equal(tally_seal(&f->tally, &what, digest, &f->err), 0);

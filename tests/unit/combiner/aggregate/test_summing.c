@@ -24,6 +24,7 @@ struct fixture {
     char path[FED_PATH_SIZE];
     struct base base;
     double values[N_ELEMENTS]; /* of the base */
+    struct summing_room room;
     struct fed_plan plan;
     int32_t scales[N_TENSORS];
     struct fed_rand rand;
@@ -75,6 +76,7 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
 
+    summing_room_deinit(&f->room);
     base_close(&f->base);
     test_folder_remove(&f->folder);
     free(f);
@@ -91,6 +93,11 @@ static enum fed_refusal judge(struct fixture *f, uint64_t examples, char detail[
     reason = checking_judge(&checking, &f->plan, examples, detail);
     checking_deinit(&checking);
     return reason;
+}
+
+static int fold(struct fixture *f, struct summing *sum, const char *path, uint64_t examples)
+{
+    return summing_fold(sum, &(struct summing_update){path, examples, false}, &limits, &f->err);
 }
 
 static void test_the_base_is_read_back_as_it_is(void **state)
@@ -142,11 +149,9 @@ static void test_the_sum_is_the_oracles_in_any_order(void **state)
     }
     for (size_t o = 0; o < 2; o++) {
         struct summing *sum = NULL;
-        assert_int_equal(summing_new(&f->base, f->scales, N_TENSORS, &sum, &f->err), 0);
+        assert_int_equal(summing_new(&f->base, &f->plan, &f->room, &sum, &f->err), 0);
         for (size_t k = 0; k < 4; k++) {
-            assert_int_equal(
-                summing_fold(sum, paths[orders[o][k]], &limits, examples[orders[o][k]], &f->err),
-                0);
+            assert_int_equal(fold(f, sum, paths[orders[o][k]], examples[orders[o][k]]), 0);
         }
         assert_memory_equal(summing_get_sums(sum), want, N_ELEMENTS * sizeof(*want));
         (void)summing_free(sum);
@@ -266,26 +271,84 @@ static void test_a_failed_fold_leaves_every_bit(void **state)
     }
     test_model_write(f->path, values, shapes, N_TENSORS);
     bytes = test_file_read(f->path);
-    assert_int_equal(summing_new(&f->base, f->scales, N_TENSORS, &sum, &f->err), 0);
-    assert_int_equal(summing_fold(sum, f->path, &limits, 3, &f->err), 0);
+    assert_int_equal(summing_new(&f->base, &f->plan, &f->room, &sum, &f->err), 0);
+    assert_int_equal(fold(f, sum, f->path, 3), 0);
     memcpy(before, summing_get_sums(sum), N_ELEMENTS * sizeof(*before));
     for (size_t at = 500; at < bytes.size - 400; at += 977) {
         bytes.data[at] ^= 4;
         test_file_write(f->path, bytes.data, bytes.size);
         bytes.data[at] ^= 4;
-        if (summing_fold(sum, f->path, &limits, 5, &f->err) == 0) {
+        if (fold(f, sum, f->path, 5) == 0) {
             continue; /* between the members: nothing that counts */
         }
         assert_false(summing_is_broken(sum));
         assert_memory_equal(summing_get_sums(sum), before, N_ELEMENTS * sizeof(*before));
     }
     test_file_write(f->path, bytes.data, bytes.size / 2);
-    assert_int_equal(summing_fold(sum, f->path, &limits, 5, &f->err), -FED_E_CORRUPT);
+    assert_int_equal(fold(f, sum, f->path, 5), -FED_E_CORRUPT);
     assert_memory_equal(summing_get_sums(sum), before, N_ELEMENTS * sizeof(*before));
     (void)summing_free(sum);
     fed_buf_deinit(&bytes);
     free(before);
     free(values);
+}
+
+/* What a former sum has left in the memory is in no later one, also when a first fold fails. */
+static void test_kept_memory_begins_at_zero(void **state)
+{
+    struct fixture *f = *state;
+    int64_t *want = malloc(N_ELEMENTS * sizeof(*want));
+    const int64_t *kept = NULL;
+    struct summing *sum = NULL;
+    struct fed_buf bytes;
+
+    assert_non_null(want);
+    f->values[7] += 1;
+    test_model_write(f->path, f->values, shapes, N_TENSORS);
+    bytes = test_file_read(f->path);
+    assert_int_equal(summing_new(&f->base, &f->plan, &f->room, &sum, &f->err), 0);
+    assert_null(summing_get_sums(sum));
+    assert_int_equal(fold(f, sum, f->path, 3), 0);
+    kept = summing_get_sums(sum);
+    memcpy(want, kept, N_ELEMENTS * sizeof(*want));
+    (void)summing_free(sum);
+    assert_ptr_equal(f->room.sums, kept);
+    memset(f->room.sums, 0xA5, f->room.n_sums * sizeof(*f->room.sums));
+
+    assert_int_equal(summing_new(&f->base, &f->plan, &f->room, &sum, &f->err), 0);
+    bytes.data[bytes.size / 2] ^= 4;
+    test_file_write(f->path, bytes.data, bytes.size);
+    assert_int_equal(fold(f, sum, f->path, 3), -FED_E_CORRUPT);
+    assert_null(summing_get_sums(sum));
+    assert_false(summing_is_broken(sum));
+    bytes.data[bytes.size / 2] ^= 4;
+    test_file_write(f->path, bytes.data, bytes.size);
+    assert_int_equal(fold(f, sum, f->path, 3), 0);
+    assert_ptr_equal(summing_get_sums(sum), kept);
+    assert_null(f->room.sums);
+    assert_memory_equal(summing_get_sums(sum), want, N_ELEMENTS * sizeof(*want));
+    (void)summing_free(sum);
+    fed_buf_deinit(&bytes);
+    free(want);
+}
+
+/* What this process has read whole is not read for faults once more; what it has not, is. */
+static void test_a_checked_file_is_not_checked_again(void **state)
+{
+    struct fixture *f = *state;
+    struct summing *sum = NULL;
+    struct fed_buf bytes;
+
+    test_model_write(f->path, f->values, shapes, N_TENSORS);
+    bytes = test_file_read(f->path);
+    bytes.data[1000] ^= 1; /* a bit of a value */
+    test_file_write(f->path, bytes.data, bytes.size);
+    assert_int_equal(summing_new(&f->base, &f->plan, &f->room, &sum, &f->err), 0);
+    assert_int_equal(fold(f, sum, f->path, 3), -FED_E_CORRUPT);
+    assert_int_equal(
+        summing_fold(sum, &(struct summing_update){f->path, 3, true}, &limits, &f->err), 0);
+    (void)summing_free(sum);
+    fed_buf_deinit(&bytes);
 }
 
 static void test_the_partial_holds_what_was_folded(void **state)
@@ -303,13 +366,13 @@ static void test_the_partial_holds_what_was_folded(void **state)
 
     assert_non_null(sums);
     (void)test_path(&f->folder, "partial", path);
-    assert_int_equal(summing_new(&f->base, f->scales, N_TENSORS, &sum, &f->err), 0);
+    assert_int_equal(summing_new(&f->base, &f->plan, &f->room, &sum, &f->err), 0);
     /* Entries without a sum: that would be a lie. */
     assert_int_equal(summing_write(sum, &what, digest, &f->err), -FED_E_INTERNAL);
     f->values[5] += 1;
     test_model_write(f->path, f->values, shapes, N_TENSORS);
-    assert_int_equal(summing_fold(sum, f->path, &limits, 3, &f->err), 0);
-    assert_int_equal(summing_fold(sum, f->base_path, &limits, 5, &f->err), 0);
+    assert_int_equal(fold(f, sum, f->path, 3), 0);
+    assert_int_equal(fold(f, sum, f->base_path, 5), 0);
     assert_int_equal(summing_write(sum, &what, digest, &f->err), 0);
     assert_int_equal(fed_partial_open(path, &partial, &f->err), 0);
     assert_memory_equal(partial.digest, digest, sizeof(digest));
@@ -335,6 +398,8 @@ int main(void)
         TEST(test_every_fault_has_its_reason),
         TEST(test_a_missing_file_is_no_judgement),
         TEST(test_a_failed_fold_leaves_every_bit),
+        TEST(test_kept_memory_begins_at_zero),
+        TEST(test_a_checked_file_is_not_checked_again),
         TEST(test_the_partial_holds_what_was_folded),
     };
 
