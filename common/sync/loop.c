@@ -139,13 +139,18 @@ void fed_loop_stop(struct fed_loop *loop)
 
 void fed_loop_post(struct fed_loop *loop, struct fed_event *event)
 {
+    bool is_first;
+
     assert(event->fn != NULL);
     (void)pthread_mutex_lock(&loop->synced.lock);
+    is_first = fed_list_is_empty(&loop->synced.inbox); /* else it has been woken, or is at work */
     if (!fed_link_is_linked(&event->link)) {
         fed_list_add(&loop->synced.inbox, &event->link);
-        (void)pthread_cond_signal(&loop->synced.wake);
     }
     (void)pthread_mutex_unlock(&loop->synced.lock);
+    if (is_first) { /* without the lock: who is woken wants it at once */
+        (void)pthread_cond_signal(&loop->synced.wake);
+    }
 }
 
 void fed_loop_cancel(struct fed_loop *loop, struct fed_event *event)

@@ -49,7 +49,7 @@ static inline void fed_timer_init(struct fed_timer *timer, fed_event_fn fn, void
 }
 
 /* The caller owns *ret_loop and frees it with fed_loop_free(), after fed_loop_run() has returned
- * and no other thread can post. Fails with FED_E_NOMEM. */
+ * and no other thread posts any more, or is in fed_loop_post(). Fails with FED_E_NOMEM. */
 FED_NODISCARD int fed_loop_new(struct fed_loop **ret_loop, struct fed_err *err);
 struct fed_loop *fed_loop_free(struct fed_loop *loop); /* accepts NULL */
 

@@ -37,19 +37,14 @@ void fed_job_init(struct fed_job *job, fed_job_fn work, fed_event_fn done, void 
     fed_event_init(&job->done, done == NULL ? no_done : done, arg);
 }
 
-static void ready_locked(struct fed_workers *workers, struct fed_job *job)
-{
-    fed_list_add(&workers->synced.ready, &job->link);
-    (void)pthread_cond_signal(&workers->synced.wake);
-}
-
+/* Nobody is woken: the caller takes the next job itself, or one that somebody was woken for. */
 static void leave_lane_locked(struct fed_workers *workers, struct fed_lane *lane)
 {
     struct fed_link *next = fed_list_take(&lane->waiting);
 
     lane->is_busy = next != NULL;
     if (next != NULL) {
-        ready_locked(workers, FED_CONTAINER_OF(next, struct fed_job, link));
+        fed_list_add(&workers->synced.ready, next);
     }
 }
 
@@ -76,8 +71,10 @@ static void *run_thread(void *arg)
         if (lane != NULL) {
             leave_lane_locked(workers, lane);
         }
+        (void)pthread_mutex_unlock(&workers->synced.lock);
         /* The loop may free the job as soon as it is posted: it is not touched after this. */
         fed_loop_post(workers->loop, &job->done);
+        (void)pthread_mutex_lock(&workers->synced.lock);
     }
     (void)pthread_cond_broadcast(&workers->synced.wake);
     (void)pthread_mutex_unlock(&workers->synced.lock);
@@ -148,16 +145,22 @@ struct fed_workers *fed_workers_free(struct fed_workers *workers)
 
 void fed_workers_submit(struct fed_workers *workers, struct fed_lane *lane, struct fed_job *job)
 {
+    bool is_ready = true;
+
     assert(!fed_link_is_linked(&job->link));
     job->lane = lane;
     (void)pthread_mutex_lock(&workers->synced.lock);
     if (lane != NULL && lane->is_busy) {
         fed_list_add(&lane->waiting, &job->link);
+        is_ready = false;
     } else {
         if (lane != NULL) {
             lane->is_busy = true;
         }
-        ready_locked(workers, job);
+        fed_list_add(&workers->synced.ready, &job->link);
     }
     (void)pthread_mutex_unlock(&workers->synced.lock);
+    if (is_ready) { /* without the lock: who is woken wants it at once */
+        (void)pthread_cond_signal(&workers->synced.wake);
+    }
 }
