@@ -409,7 +409,7 @@ static void act(struct combiner *combiner, struct collector_action *action)
         front_end_stream(combiner->front, action->stream);
         break;
     case COLLECTOR_FETCH_MODEL:
-        models_want(combiner->models, action->id, action->sha256, action->size_bytes);
+        models_want(combiner->models, action->id, action->xxh128, action->size_bytes);
         break;
     case COLLECTOR_DROP_MODEL:
         models_drop(combiner->models, action->id);

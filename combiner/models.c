@@ -30,7 +30,7 @@ struct model {
     bool is_kept;      /* on disk, after removal */
     unsigned refs;
     char id[FED_ID_SIZE];
-    uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t xxh128[FED_XXH128_SIZE];
     uint64_t size_bytes;
     char path[FED_PATH_SIZE];
     char raw_path[FED_PATH_SIZE];
@@ -283,7 +283,7 @@ static void fetch_model(struct model *model)
         .seed = config->seed,
     };
 
-    memcpy(fetch.sha256, model->sha256, sizeof(fetch.sha256));
+    memcpy(fetch.xxh128, model->xxh128, sizeof(fetch.xxh128));
     model->phase = MODEL_FETCHING;
     if (fetch_start(&fetch, &fetch_ops, model, &model->fetch, &model->err) < 0) {
         fail(model);
@@ -296,12 +296,12 @@ static void fetch_model(struct model *model)
 static void do_probe(void *arg)
 {
     struct model *model = arg;
-    uint8_t digest[FED_SHA256_SIZE];
+    uint8_t digest[FED_XXH128_SIZE];
     uint64_t size = 0;
 
-    model->rc = fed_sha256_file(model->path, digest, &size, NULL);
+    model->rc = fed_xxh128_file(model->path, digest, &size, NULL);
     if (model->rc == 0 &&
-        (size != model->size_bytes || memcmp(digest, model->sha256, sizeof(digest)) != 0)) {
+        (size != model->size_bytes || memcmp(digest, model->xxh128, sizeof(digest)) != 0)) {
         model->rc = -FED_E_CORRUPT;
     }
     if (model->rc == 0) {
@@ -365,7 +365,7 @@ static void answer_later(struct model *model)
 
 void models_want(struct models *models,
                  const char *model_id,
-                 const uint8_t sha256[FED_SHA256_SIZE],
+                 const uint8_t xxh128[FED_XXH128_SIZE],
                  uint64_t size_bytes)
 {
     struct model *model = find_any(models, model_id);
@@ -393,7 +393,7 @@ void models_want(struct models *models,
     }
     model->models = models;
     fed_id_copy(model->id, model_id);
-    memcpy(model->sha256, sha256, sizeof(model->sha256));
+    memcpy(model->xxh128, xxh128, sizeof(model->xxh128));
     model->size_bytes = size_bytes;
     fed_list_add(&models->list, &model->link);
     if (spool_path(models->config.spool, "models", model_id, model->path, &model->err) < 0 ||

@@ -2,12 +2,12 @@
  *
  *   WAITING --probe--> PROBING --whole in the spool--> OPENING --> READY --dropped, last ref-->
  *                         |                              ^                          REMOVING
- *                         +--else--> FETCHING --SHA-256--+
+ *                         +--else--> FETCHING ---XXH3----+
  *
  * Who downloads a model reads its feed (rpc/feed.h), in every state: what has been fetched is given
  * out while the rest comes, and its end when the model is READY. Until then its readers are turned
  * away, to ask again:
- *   - when what came is thrown away: it could not be written, or its SHA-256 is wrong. The fetch
+ *   - when what came is thrown away: it could not be written, or its XXH3 is wrong. The fetch
  *     begins another file from its first byte, the feed another map of that file. A call that broke
  *     is resumed where the file ends; nothing that was given out is written or given out again;
  *   - when nothing has come for config.idle_ms;
@@ -60,10 +60,10 @@ FED_NODISCARD int models_new(const struct models_config *config,
                              struct fed_err *err);
 struct models *models_free(struct models *models); /* accepts NULL; must be idle */
 
-/* Have it here: coming(), then ready() or lost(), never from inside. */
+/* Have it here, of that size and XXH3: coming(), then ready() or lost(), never from inside. */
 void models_want(struct models *models,
                  const char *model_id,
-                 const uint8_t sha256[FED_SHA256_SIZE],
+                 const uint8_t xxh128[FED_XXH128_SIZE],
                  uint64_t size_bytes);
 
 /* Nobody needs it. The last one lingers, until another is dropped: a client that is late may still

@@ -182,13 +182,19 @@ static int map_model(struct summing_task *task, const char *path, struct fed_err
     return rc;
 }
 
-/* A thread's function; returns NULL. */
-static void *hash_model(void *arg)
+static int hash_model(struct summing_task *task, struct fed_err *err)
 {
-    struct summing_task *task = arg;
     const struct fed_view view = fed_slab_view(task->slab);
 
-    fed_sha256_once(view.data, view.size, task->base.sha256);
+    return fed_both_once(view.data, view.size, task->base.sha256, task->base.xxh128, err);
+}
+
+/* A thread's function; returns NULL. */
+static void *hash_apart(void *arg)
+{
+    struct summing_task *task = arg;
+
+    task->hash_rc = hash_model(task, NULL);
     return NULL;
 }
 
@@ -201,9 +207,7 @@ static int load(struct summing_task *task, struct fed_err *err)
     federation_base_deinit(&task->base);
     fed_id_copy(task->base.model_id, task->model_id);
     rc = rc < 0 ? rc : map_model(task, path, err);
-    if (rc == 0) {
-        (void)hash_model(task);
-    }
+    rc = rc < 0 ? rc : hash_model(task, err);
     rc = rc < 0 ? rc : measure(npz, &task->base, err);
     if (rc == 0) {
         set_checked(task->summing, task->model_id);
@@ -333,14 +337,17 @@ static int store_model(struct summing_task *task, const char *path, struct fed_e
     struct blob_store *blobs = task->summing->blobs;
     pthread_t thread;
     const bool is_apart =
-        task->base.size_bytes >= APART_MIN && pthread_create(&thread, NULL, hash_model, task) == 0;
+        task->base.size_bytes >= APART_MIN && pthread_create(&thread, NULL, hash_apart, task) == 0;
     int rc = blob_put_made(blobs, task->base.model_id, path, err);
 
     close_sums(task->summing); /* while the thread hashes: it takes a moment */
     if (is_apart) {
         (void)pthread_join(thread, NULL);
     } else {
-        (void)hash_model(task);
+        (void)hash_apart(task);
+    }
+    if (task->hash_rc < 0) {
+        return fed_err_set(err, FED_E_NOMEM, "hash of model %s", task->base.model_id);
     }
     return rc == -FED_E_UNSUPPORTED
                ? blob_put_file(blobs, task->base.model_id, path, task->base.sha256, err)

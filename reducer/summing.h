@@ -76,6 +76,7 @@ struct summing_task {
     /* results of LOAD and FINISH: the model, and its bytes as they lie in the store */
     struct federation_base base; /* owned */
     struct fed_slab *slab;       /* owned */
+    int hash_rc;                 /* of the thread that hashes: 0, or -FED_E_NOMEM */
     uint64_t finish_ms;
     uint64_t commit_ms;
     /* rc < 0: for good (LOAD: gone or damaged), or FED_E_CANCELLED. Then the task is freed. */

@@ -57,7 +57,7 @@ enum collector_action_type {
     COLLECTOR_SEND_UP, /* `up` to the reducer; dropped when the link is down. Owned by the taker */
     COLLECTOR_SEND_TASK,   /* `task` on stream `stream` */
     COLLECTOR_END_STREAM,  /* finish stream `stream` with UNAVAILABLE */
-    COLLECTOR_FETCH_MODEL, /* have model `id` here, of `sha256` and `size_bytes`; the caller tries
+    COLLECTOR_FETCH_MODEL, /* have model `id` here, of `xxh128` and `size_bytes`; the caller tries
                             * until it works: collector_model_coming(), collector_model_ready();
                             * gone: collector_model_lost() */
     COLLECTOR_DROP_MODEL,  /* model `id` is not needed any more */
@@ -100,7 +100,7 @@ struct collector_action {
     uint64_t plan_seq;
     uint64_t examples;
     uint64_t size_bytes;
-    uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t xxh128[FED_XXH128_SIZE];
     bool is_ok;
     char round_id[FED_ROUND_ID_SIZE];
     char client_id[FED_ID_SIZE];

@@ -37,7 +37,7 @@ struct collector_standing {
 
 struct collector_model {
     char model_id[FED_ID_SIZE]; /* empty: free */
-    uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t xxh128[FED_XXH128_SIZE];
     uint64_t size_bytes;
     bool is_asked;  /* FETCH_MODEL is out */
     bool is_coming; /* clients can download it: some of it is here, or all */
@@ -192,7 +192,7 @@ void tasks_free(struct collector *collector);
 /* The newest model: asked for when it is not here. */
 void tasks_need_model(struct collector *collector,
                       const char *model_id,
-                      const uint8_t sha256[FED_SHA256_SIZE],
+                      const uint8_t xxh128[FED_XXH128_SIZE],
                       uint64_t size_bytes);
 bool tasks_is_model_ready(const struct collector *collector, const char *model_id);
 void tasks_sweep_models(struct collector *collector); /* drop what nothing needs any more */

@@ -512,6 +512,28 @@ static void drop_from_list(struct collector *collector, const struct collector_r
     collector->n_rounds = n;
 }
 
+/* Of a base whose XXH3 is not known nothing is fetched or opened before it is. */
+static void need_base(struct collector *collector, const struct collector_round *round)
+{
+    if (!round->plan.lacks_xxh128) {
+        tasks_need_model(collector, round->plan.base_model_id, round->plan.base_xxh128,
+                         round->plan.base_size_bytes);
+    }
+}
+
+/* The plan is told again after an attach: how much time is left, and what a plan file of protocol 1
+ * does not say. */
+static void
+hear_again(struct collector *collector, struct collector_round *round, const struct fed_plan *plan)
+{
+    if (round->plan.lacks_xxh128) {
+        memcpy(round->plan.base_xxh128, plan->base_xxh128, sizeof(round->plan.base_xxh128));
+        round->plan.lacks_xxh128 = false;
+        need_base(collector, round);
+        begin_sum(collector, round);
+    }
+}
+
 /* The plan's statement, whole: a new round, or another plan of one that is here. */
 static void adopt_plan(struct collector *collector, struct fed_plan *plan, uint64_t now_ms)
 {
@@ -541,8 +563,7 @@ static void adopt_plan(struct collector *collector, struct fed_plan *plan, uint6
     clients_begin_session(collector, round->plan.session_id);
     (void)collector_push_round(collector, COLLECTOR_STORE_PLAN, round);
     refuse_set_aside(collector, round);
-    tasks_need_model(collector, round->plan.base_model_id, round->plan.base_sha256,
-                     round->plan.base_size_bytes);
+    need_base(collector, round);
     begin_sum(collector, round);
     admission_look(collector, NULL, now_ms);
     tasks_send_all(collector, now_ms);
@@ -554,7 +575,8 @@ void rounds_plan(struct collector *collector, const struct fed_plan *plan, uint6
     struct fed_plan copy;
 
     if (round != NULL && plan->plan_seq == round->plan.plan_seq) {
-        round->deadline_ms = now_ms + plan->time_left_ms; /* told again after an attach */
+        round->deadline_ms = now_ms + plan->time_left_ms;
+        hear_again(collector, round, plan);
         tasks_send_all(collector, now_ms);
         return;
     }
@@ -618,8 +640,7 @@ int collector_recover(struct collector *collector,
     }
     collector->rounds[collector->n_rounds++] = round;
     clients_begin_session(collector, round->plan.session_id);
-    tasks_need_model(collector, round->plan.base_model_id, round->plan.base_sha256,
-                     round->plan.base_size_bytes);
+    need_base(collector, round);
     begin_sum(collector, round);
     return 0;
 }

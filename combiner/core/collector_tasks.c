@@ -49,14 +49,14 @@ static void ask_model(struct collector *collector, struct collector_model *model
     if (action != NULL) {
         model->is_asked = true;
         fed_id_copy(action->id, model->model_id);
-        memcpy(action->sha256, model->sha256, sizeof(action->sha256));
+        memcpy(action->xxh128, model->xxh128, sizeof(action->xxh128));
         action->size_bytes = model->size_bytes;
     }
 }
 
 void tasks_need_model(struct collector *collector,
                       const char *model_id,
-                      const uint8_t sha256[FED_SHA256_SIZE],
+                      const uint8_t xxh128[FED_XXH128_SIZE],
                       uint64_t size_bytes)
 {
     size_t i = find_model(collector, model_id);
@@ -74,7 +74,7 @@ void tasks_need_model(struct collector *collector,
     model = &collector->models[i];
     if (model->model_id[0] == '\0') {
         fed_id_copy(model->model_id, model_id);
-        memcpy(model->sha256, sha256, sizeof(model->sha256));
+        memcpy(model->xxh128, xxh128, sizeof(model->xxh128));
         model->size_bytes = size_bytes;
     }
     if (!model->is_ready && !model->is_asked) {
@@ -352,7 +352,7 @@ void tasks_validate(struct collector *collector,
     }
     free_validation(validation);
     *validation = next;
-    tasks_need_model(collector, validate->model_id, validate->sha256, validate->size_bytes);
+    tasks_need_model(collector, validate->model_id, validate->xxh128, validate->size_bytes);
     tasks_send_all(collector, now_ms);
 }
 

@@ -37,7 +37,7 @@ struct fetch {
     struct fed_rpc_call *call; /* NULL when closed */
     int end_code;
     uint64_t written;
-    struct fed_sha256 *hash;
+    struct fed_xxh128 *hash;
     struct fed_rpc_in *in;   /* holds the chunk a worker has */
     struct fed_rpc_in *next; /* what came meanwhile */
     struct fed_pieces chunk;
@@ -55,7 +55,7 @@ static void go_on(struct fetch *fetch);
 static void free_fetch(struct fetch *fetch)
 {
     fed_timer_stop(&fetch->timer);
-    (void)fed_sha256_free(fetch->hash);
+    (void)fed_xxh128_free(fetch->hash);
     (void)fed_rpc_in_free(fetch->in);
     (void)fed_rpc_in_free(fetch->next);
     fed_map_close(&fetch->map);
@@ -86,8 +86,8 @@ static void try_later(struct fetch *fetch)
 static int begin_anew(struct fetch *fetch, struct fed_err *err)
 {
     fetch->written = 0;
-    fetch->hash = fed_sha256_free(fetch->hash);
-    return fed_sha256_new(&fetch->hash, err);
+    fetch->hash = fed_xxh128_free(fetch->hash);
+    return fed_xxh128_new(&fetch->hash, err);
 }
 
 /* While busy: the owner may cancel from inside. */
@@ -131,7 +131,7 @@ static void do_chunk(void *arg)
         (void)close(fd);
     }
     if (rc == 0) {
-        fed_sha256_add_pieces(fetch->hash, &fetch->chunk, fetch->chunk.size);
+        fed_xxh128_add_pieces(fetch->hash, &fetch->chunk, fetch->chunk.size);
     }
     fetch->rc = rc;
 }
@@ -139,12 +139,12 @@ static void do_chunk(void *arg)
 static void do_check(void *arg)
 {
     struct fetch *fetch = arg;
-    uint8_t digest[FED_SHA256_SIZE];
+    uint8_t digest[FED_XXH128_SIZE];
 
-    fed_sha256_finish(fetch->hash, digest);
+    fed_xxh128_finish(fetch->hash, digest);
     fetch->rc = 0;
-    if (memcmp(digest, fetch->config.sha256, sizeof(digest)) != 0) {
-        fetch->rc = fed_err_set(&fetch->err, FED_E_CORRUPT, "its SHA-256 is wrong");
+    if (memcmp(digest, fetch->config.xxh128, sizeof(digest)) != 0) {
+        fetch->rc = fed_err_set(&fetch->err, FED_E_CORRUPT, "its XXH3 is wrong");
     } else if (rename(fetch->part, fetch->path) != 0) {
         fetch->rc = fed_file_error(&fetch->err, "rename to", fetch->path);
     }

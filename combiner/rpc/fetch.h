@@ -1,12 +1,12 @@
 /* One model from the reducer into a file: GetModel, again and again until it is whole.
  *
- *   (start) --> asking from where the file ends --> chunk, written by a worker --> … --> SHA-256
+ *   (start) --> asking from where the file ends --> chunk, written by a worker --> … --> XXH3
  *                 ^                                  |                           holds --> done
  *                 +-- the call broke: back-off ------+                NOT_FOUND --> lost
  *
  * The file may be read while it comes: its map is handed out with the first chunk. A call that
  * broke is resumed where the file ends, and appends. What is thrown away (a chunk that could not be
- * written, a wrong SHA-256) is an old file: what is begun anew has a file and a map of its own, so
+ * written, a wrong XXH3) is an old file: what is begun anew has a file and a map of its own, so
  * bytes that have been handed out never change.
  *
  * Thread safety: none. Loop thread; writing is a worker's.
@@ -28,7 +28,7 @@ struct fetch_config {
     struct fed_workers *workers;
     struct fed_rpc_channel *channel;
     const char *model_id;
-    uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t xxh128[FED_XXH128_SIZE];
     uint64_t size_bytes;
     const char *path; /* of the whole file; under way it is PATH.part */
     uint64_t seed;    /* of the jitter */

@@ -1,5 +1,6 @@
 #include "combiner/spool/plan_file.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,8 @@
 #include "common/model/checksum.h"
 
 #define MAGIC         "CONFEDPL"
-#define VERSION       1U
+#define VERSION       2U
+#define VERSION_1     1U /* of a combiner of protocol 1: without the base's XXH3 */
 #define PREFIX_SIZE   20U
 #define TASK_DATA_MAX (256U << 10) /* bytes, as on the link */
 
@@ -17,6 +19,7 @@ int plan_file_encode(struct fed_buf *buf, const struct fed_plan *plan, struct fe
     struct fields_out out = {buf, err, 0};
     const size_t start = buf->size;
 
+    assert(!plan->lacks_xxh128);
     fields_put_bytes(&out, MAGIC, 8);
     fields_put_u32(&out, VERSION);
     fields_put_u32(&out, 0); /* size and CRC-32 follow when the body is there */
@@ -27,6 +30,7 @@ int plan_file_encode(struct fed_buf *buf, const struct fed_plan *plan, struct fe
     fields_put_u64(&out, plan->plan_seq);
     fields_put_text(&out, plan->base_model_id);
     fields_put_bytes(&out, plan->base_sha256, FED_SHA256_SIZE);
+    fields_put_bytes(&out, plan->base_xxh128, FED_XXH128_SIZE);
     fields_put_u64(&out, plan->base_size_bytes);
     fields_put_u32(&out, plan->limit_bits);
     fields_put_u64(&out, plan->examples_max);
@@ -73,11 +77,11 @@ static void decode_lists(struct fields_in *in, struct fed_plan *plan)
 int plan_file_decode(struct fed_view bytes, struct fed_plan *ret_plan, struct fed_err *err)
 {
     const uint8_t *prefix = bytes.data;
-    struct fed_plan plan = {0};
+    const uint32_t version = bytes.size < PREFIX_SIZE ? 0 : fed_load_le32(prefix + 8);
+    struct fed_plan plan = {.lacks_xxh128 = version == VERSION_1};
     struct fields_in in;
 
-    if (bytes.size < PREFIX_SIZE || memcmp(prefix, MAGIC, 8) != 0 ||
-        fed_load_le32(prefix + 8) != VERSION ||
+    if ((version != VERSION && version != VERSION_1) || memcmp(prefix, MAGIC, 8) != 0 ||
         fed_load_le32(prefix + 12) != bytes.size - PREFIX_SIZE ||
         fed_load_le32(prefix + 16) !=
             fed_crc32(0, prefix + PREFIX_SIZE, bytes.size - PREFIX_SIZE)) {
@@ -90,6 +94,9 @@ int plan_file_decode(struct fed_view bytes, struct fed_plan *ret_plan, struct fe
     plan.plan_seq = fields_get_u64(&in);
     fields_get_id(&in, plan.base_model_id, sizeof(plan.base_model_id));
     fields_get_bytes(&in, plan.base_sha256, FED_SHA256_SIZE);
+    if (!plan.lacks_xxh128) {
+        fields_get_bytes(&in, plan.base_xxh128, FED_XXH128_SIZE);
+    }
     plan.base_size_bytes = fields_get_u64(&in);
     plan.limit_bits = fields_get_u32(&in);
     plan.examples_max = fields_get_u64(&in);

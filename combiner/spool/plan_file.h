@@ -1,6 +1,7 @@
 /* A plan as a file: "CONFEDPL" · u32 version · u32 size · u32 CRC-32 of the body · body.
  *
- * Numbers are little-endian; texts u32 length and bytes. Written whole, by rename.
+ * Numbers are little-endian; texts u32 length and bytes. Written whole, by rename. Version 1, which
+ * a combiner of protocol 1 has left, is read too: it lacks the base's XXH3.
  */
 #ifndef COMBINER_SPOOL_PLAN_FILE_H
 #define COMBINER_SPOOL_PLAN_FILE_H
@@ -14,7 +15,7 @@
     (64U << 20) /* bytes: 100,000 clients with the longest ids, twice \
                  */
 
-/* Append the plan. Fails with FED_E_NOMEM. */
+/* Append the plan, which has all. Fails with FED_E_NOMEM. */
 FED_NODISCARD int
 plan_file_encode(struct fed_buf *buf, const struct fed_plan *plan, struct fed_err *err);
 

@@ -16,7 +16,7 @@
 #include "common/base/err.h"
 #include "common/base/id.h"
 
-#define FED_LINK_PROTOCOL     1U      /* Hello.protocol */
+#define FED_LINK_PROTOCOL     2U      /* Hello.protocol */
 #define FED_LINK_DETAIL_SIZE  160     /* bytes of a refusal's detail, with the NUL */
 #define FED_LINK_ADDRESS_SIZE 264     /* bytes of host:port, with the NUL */
 #define FED_LINK_TEXT_SIZE    129     /* bytes of a name, with the NUL */
@@ -24,6 +24,7 @@
 #define FED_LINK_TENSORS_MAX  4096U
 #define FED_ROUND_ID_SIZE     24 /* bytes of a decimal round id, with the NUL */
 #define FED_SHA256_SIZE       32
+#define FED_XXH128_SIZE       16
 #define FED_DIGEST_SIZE       16 /* of a partial sum: XXH3, 128 bits */
 
 enum fed_refusal {
@@ -118,7 +119,9 @@ struct fed_plan {
     uint32_t round_number; /* 1, 2, … in its session */
     uint64_t plan_seq;
     char base_model_id[FED_ID_SIZE];
-    uint8_t base_sha256[FED_SHA256_SIZE];
+    uint8_t base_sha256[FED_SHA256_SIZE]; /* which model it is */
+    uint8_t base_xxh128[FED_XXH128_SIZE]; /* did it come, and does it lie here, undamaged? */
+    bool lacks_xxh128; /* a combiner of protocol 1 kept the plan: the link has never said it here */
     uint64_t base_size_bytes;
     int32_t *scale_bits; /* (n_tensors,) S of each tensor */
     size_t n_tensors;
@@ -135,6 +138,7 @@ struct fed_validate {
     char round_id[FED_ROUND_ID_SIZE];
     char model_id[FED_ID_SIZE];
     uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t xxh128[FED_XXH128_SIZE];
     uint64_t size_bytes;
     char (*client_ids)[FED_ID_SIZE]; /* (n_clients,) */
     size_t n_clients;

@@ -38,12 +38,12 @@ static void get_text(char *ret, size_t size, const char *from)
     fed_text_copy(ret, size, fed_view_str(from == NULL ? "" : from));
 }
 
-static bool get_hash(uint8_t ret[FED_SHA256_SIZE], const ProtobufCBinaryData *from)
+static bool get_hash(uint8_t *ret, size_t size, const ProtobufCBinaryData *from)
 {
-    if (from->len != FED_SHA256_SIZE) {
+    if (from->len != size) {
         return false;
     }
-    memcpy(ret, from->data, FED_SHA256_SIZE);
+    memcpy(ret, from->data, size);
     return true;
 }
 
@@ -320,7 +320,8 @@ static int get_plan(struct fed_plan *ret, const Confed__V1__Plan *from, struct f
     bool ok = get_id(ret->session_id, FED_ID_SIZE, from->session_id, false) &&
               get_round_id(ret->round_id, from->round_id) &&
               get_id(ret->base_model_id, FED_ID_SIZE, from->base_model_id, false) &&
-              get_hash(ret->base_sha256, &from->base_sha256) &&
+              get_hash(ret->base_sha256, FED_SHA256_SIZE, &from->base_sha256) &&
+              get_hash(ret->base_xxh128, FED_XXH128_SIZE, &from->base_xxh128) &&
               from->n_scale_bits <= FED_LINK_TENSORS_MAX && from->limit_bits <= 51;
 
     ret->round_number = from->round_number;
@@ -350,7 +351,8 @@ get_validate(struct fed_validate *ret, const Confed__V1__Validate *from, struct 
     bool ok = get_id(ret->session_id, FED_ID_SIZE, from->session_id, false) &&
               get_round_id(ret->round_id, from->round_id) &&
               get_id(ret->model_id, FED_ID_SIZE, from->model_id, false) &&
-              get_hash(ret->sha256, &from->sha256);
+              get_hash(ret->sha256, FED_SHA256_SIZE, &from->sha256) &&
+              get_hash(ret->xxh128, FED_XXH128_SIZE, &from->xxh128);
 
     ret->size_bytes = from->size_bytes;
     ret->time_left_ms = from->time_left_ms;

@@ -240,6 +240,7 @@ send_plan(const struct fed_plan *plan, fed_link_send_fn send, void *arg, struct 
     Confed__V1__Down down = CONFED__V1__DOWN__INIT;
     Confed__V1__Plan out = CONFED__V1__PLAN__INIT;
     uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t xxh128[FED_XXH128_SIZE];
     char **ids = list_ids(plan->client_ids, plan->n_clients);
     int rc;
 
@@ -247,12 +248,14 @@ send_plan(const struct fed_plan *plan, fed_link_send_fn send, void *arg, struct 
         return fed_err_set(err, FED_E_NOMEM, "plan");
     }
     memcpy(sha256, plan->base_sha256, sizeof(sha256));
+    memcpy(xxh128, plan->base_xxh128, sizeof(xxh128));
     out.session_id = text(plan->session_id);
     out.round_id = text(plan->round_id);
     out.round_number = plan->round_number;
     out.plan_seq = plan->plan_seq;
     out.base_model_id = text(plan->base_model_id);
     out.base_sha256 = (ProtobufCBinaryData){sizeof(sha256), sha256};
+    out.base_xxh128 = (ProtobufCBinaryData){sizeof(xxh128), xxh128};
     out.base_size_bytes = plan->base_size_bytes;
     out.scale_bits = plan->scale_bits;
     out.n_scale_bits = plan->n_tensors;
@@ -277,6 +280,7 @@ static int send_validate(const struct fed_validate *validate,
     Confed__V1__Down down = CONFED__V1__DOWN__INIT;
     Confed__V1__Validate out = CONFED__V1__VALIDATE__INIT;
     uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t xxh128[FED_XXH128_SIZE];
     char **ids = list_ids(validate->client_ids, validate->n_clients);
     int rc;
 
@@ -284,10 +288,12 @@ static int send_validate(const struct fed_validate *validate,
         return fed_err_set(err, FED_E_NOMEM, "validation");
     }
     memcpy(sha256, validate->sha256, sizeof(sha256));
+    memcpy(xxh128, validate->xxh128, sizeof(xxh128));
     out.session_id = text(validate->session_id);
     out.round_id = text(validate->round_id);
     out.model_id = text(validate->model_id);
     out.sha256 = (ProtobufCBinaryData){sizeof(sha256), sha256};
+    out.xxh128 = (ProtobufCBinaryData){sizeof(xxh128), xxh128};
     out.size_bytes = validate->size_bytes;
     out.client_ids = ids;
     out.n_client_ids = validate->n_clients;

@@ -12,7 +12,8 @@
 
 #include "common/base/file.h"
 
-#define READ_SIZE 65536
+#define READ_SIZE  65536
+#define PIECE_SIZE ((size_t)16 << 10) /* half of a first-level cache */
 
 struct fed_sha256 {
     EVP_MD_CTX *context;
@@ -82,37 +83,46 @@ void fed_sha256_once(const void *data, size_t size, uint8_t ret_digest[FED_SHA25
     assert(rc == 1);
 }
 
-int fed_sha256_file(const char *path,
-                    uint8_t ret_digest[FED_SHA256_BYTES],
-                    uint64_t *ret_size,
-                    struct fed_err *err)
+/* Add the bytes of a whole file, in pieces. */
+static int
+add_file(const char *path, add_fn add, void *hash, uint64_t *ret_size, struct fed_err *err)
 {
     uint8_t block[READ_SIZE];
-    struct fed_sha256 *hash = NULL;
     uint64_t size = 0;
     ssize_t n = 1;
-    int rc;
+    int rc = 0;
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0) {
         return fed_file_error(err, "open", path);
     }
-    rc = fed_sha256_new(&hash, err);
     while (rc == 0 && n > 0) {
         n = read(fd, block, sizeof(block));
         if (n > 0) {
-            fed_sha256_add(hash, block, (size_t)n);
+            add(hash, block, (size_t)n);
             size += (uint64_t)n;
         } else if (n < 0) {
             rc = fed_file_error(err, "read", path);
         }
     }
+    (void)close(fd);
+    *ret_size = rc == 0 ? size : *ret_size;
+    return rc;
+}
+
+int fed_sha256_file(const char *path,
+                    uint8_t ret_digest[FED_SHA256_BYTES],
+                    uint64_t *ret_size,
+                    struct fed_err *err)
+{
+    struct fed_sha256 *hash = NULL;
+    int rc = fed_sha256_new(&hash, err);
+
+    rc = rc < 0 ? rc : add_file(path, add_to_sha256, hash, ret_size, err);
     if (rc == 0) {
         fed_sha256_finish(hash, ret_digest);
-        *ret_size = size;
     }
     (void)fed_sha256_free(hash);
-    (void)close(fd);
     return rc;
 }
 
@@ -165,6 +175,48 @@ void fed_xxh128_finish(const struct fed_xxh128 *hash, uint8_t ret_digest[FED_XXH
 void fed_xxh128_once(const void *data, size_t size, uint8_t ret_digest[FED_XXH128_BYTES])
 {
     put_xxh128(XXH3_128bits(data, size), ret_digest);
+}
+
+int fed_xxh128_file(const char *path,
+                    uint8_t ret_digest[FED_XXH128_BYTES],
+                    uint64_t *ret_size,
+                    struct fed_err *err)
+{
+    struct fed_xxh128 *hash = NULL;
+    int rc = fed_xxh128_new(&hash, err);
+
+    rc = rc < 0 ? rc : add_file(path, add_to_xxh128, hash, ret_size, err);
+    if (rc == 0) {
+        fed_xxh128_finish(hash, ret_digest);
+    }
+    (void)fed_xxh128_free(hash);
+    return rc;
+}
+
+int fed_both_once(const void *data,
+                  size_t size,
+                  uint8_t ret_sha256[FED_SHA256_BYTES],
+                  uint8_t ret_xxh128[FED_XXH128_BYTES],
+                  struct fed_err *err)
+{
+    const uint8_t *bytes = data;
+    struct fed_sha256 *sha256 = NULL;
+    struct fed_xxh128 *xxh128 = NULL;
+    int rc = fed_sha256_new(&sha256, err);
+
+    rc = rc < 0 ? rc : fed_xxh128_new(&xxh128, err);
+    for (size_t at = 0; at < size && rc == 0; at += PIECE_SIZE) {
+        const size_t n = size - at < PIECE_SIZE ? size - at : PIECE_SIZE;
+        fed_sha256_add(sha256, bytes + at, n);
+        fed_xxh128_add(xxh128, bytes + at, n);
+    }
+    if (rc == 0) {
+        fed_sha256_finish(sha256, ret_sha256);
+        fed_xxh128_finish(xxh128, ret_xxh128);
+    }
+    (void)fed_sha256_free(sha256);
+    (void)fed_xxh128_free(xxh128);
+    return rc;
 }
 
 uint32_t fed_crc32(uint32_t crc, const void *data, size_t size)

@@ -46,6 +46,20 @@ void fed_xxh128_finish(const struct fed_xxh128 *hash, uint8_t ret_digest[FED_XXH
 
 void fed_xxh128_once(const void *data, size_t size, uint8_t ret_digest[FED_XXH128_BYTES]);
 
+/* As fed_sha256_file(). */
+FED_NODISCARD int fed_xxh128_file(const char *path,
+                                  uint8_t ret_digest[FED_XXH128_BYTES],
+                                  uint64_t *ret_size,
+                                  struct fed_err *err);
+
+/* SHA-256 and XXH3 of the same bytes, read once: each piece is in the cache for the second. Fails
+ * with FED_E_NOMEM. */
+FED_NODISCARD int fed_both_once(const void *data,
+                                size_t size,
+                                uint8_t ret_sha256[FED_SHA256_BYTES],
+                                uint8_t ret_xxh128[FED_XXH128_BYTES],
+                                struct fed_err *err);
+
 /* Continue `crc` (0 at the start) over more bytes. */
 uint32_t fed_crc32(uint32_t crc, const void *data, size_t size);
 

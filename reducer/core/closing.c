@@ -259,6 +259,7 @@ void closing_send_validate(struct federation *fed, const struct roster_combiner 
     memcpy(validate->round_id, fed->validation.round_id, FED_ROUND_ID_SIZE);
     fed_id_copy(validate->model_id, fed->validation.model_id);
     memcpy(validate->sha256, fed->base.sha256, sizeof(validate->sha256));
+    memcpy(validate->xxh128, fed->base.xxh128, sizeof(validate->xxh128));
     validate->size_bytes = fed->base.size_bytes;
     validate->time_left_ms = fed->session.round_timeout_ms;
     validate->client_ids = calloc((size_t)combiner->n_attached + 1, FED_ID_SIZE);

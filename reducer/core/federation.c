@@ -571,14 +571,28 @@ enum fed_verdict federation_partial(struct federation *fed,
 
 void federation_base_loaded(struct federation *fed, struct federation_base *base, uint64_t now_ms)
 {
+    char why[256];
+
     if (!fed->has_session || strcmp(base->model_id, fed->session.base_model_id) != 0) {
         federation_base_deinit(base);
+        return;
+    }
+    if (is_round_live(fed) &&
+        (strcmp(base->model_id, fed->round->base_model_id) != 0 ||
+         memcmp(base->sha256, fed->round->base_sha256, sizeof(base->sha256)) != 0)) {
+        (void)snprintf(why, sizeof(why), "model %s is not what round %s was planned from",
+                       base->model_id, fed->round->round_id);
+        federation_base_deinit(base);
+        federation_base_failed(fed, why, now_ms);
         return;
     }
     federation_base_deinit(&fed->base);
     fed->base = *base;
     *base = (struct federation_base){0};
     closing_send_validates(fed); /* of a resumed session: who attached before this was read */
+    if (fed->state == FEDERATION_COLLECTING || fed->state == FEDERATION_CLOSING) {
+        planning_send_again(fed, now_ms);
+    }
     look(fed, now_ms);
 }
 

@@ -59,7 +59,8 @@ struct federation_config {
 /* A model as the core knows it: enough to plan a round from it. */
 struct federation_base {
     char model_id[FED_ID_SIZE];
-    uint8_t sha256[FED_SHA256_SIZE];
+    uint8_t sha256[FED_SHA256_SIZE]; /* which model it is */
+    uint8_t xxh128[FED_XXH128_SIZE]; /* what combiners check its bytes by; in no row */
     uint64_t size_bytes;
     uint64_t n_elements;
     size_t n_tensors;
@@ -206,7 +207,7 @@ enum fed_verdict federation_partial(struct federation *federation,
 
 /* -- what was asked for is done --------------------------------------------------------------- */
 
-/* Takes over *base. */
+/* Takes over *base. One that is not what the open round was planned from is a failed one. */
 void federation_base_loaded(struct federation *federation,
                             struct federation_base *base,
                             uint64_t now_ms);

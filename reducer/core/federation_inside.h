@@ -64,7 +64,9 @@ size_t planning_count_candidates(const struct federation *fed,
                                  const struct federation_session *session);
 void planning_expect(struct federation *fed,
                      uint64_t now_ms); /* somebody was lost: wait for them */
+/* No plan goes out before its base has been read: it says the base's XXH3. */
 void planning_send(struct federation *fed, struct round_part *part, uint64_t now_ms);
+void planning_send_again(struct federation *fed, uint64_t now_ms); /* it has been read now */
 void planning_journal(struct federation *fed); /* write the row before its changed plans are sent */
 void planning_move_clients(struct federation *fed, uint64_t now_ms); /* off combiners given up */
 void planning_end_session(struct federation *fed);

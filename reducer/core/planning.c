@@ -268,6 +268,9 @@ void planning_send(struct federation *fed, struct round_part *part, uint64_t now
     if (combiner == NULL || combiner->link == 0) {
         return; /* its Hello will ask for it */
     }
+    if (fed->base.model_id[0] == '\0') {
+        return; /* being read after a restart: planning_send_again() */
+    }
     action = federation_push(fed, FEDERATION_SEND);
     if (action == NULL) {
         return;
@@ -278,6 +281,22 @@ void planning_send(struct federation *fed, struct round_part *part, uint64_t now
                         NULL) < 0) {
         action->link =
             0; /* out of memory: as if lost on the way; the combiner's Hello repairs it */
+        return;
+    }
+    assert(strcmp(fed->base.model_id, fed->round->base_model_id) == 0);
+    memcpy(action->down.plan.base_xxh128, fed->base.xxh128, sizeof(fed->base.xxh128));
+}
+
+void planning_send_again(struct federation *fed, uint64_t now_ms)
+{
+    for (size_t i = 0; i < fed->round->n_parts; i++) {
+        struct round_part *part = &fed->round->parts[i];
+        if (part->is_sent && part->state == PART_WAITING) {
+            planning_send(fed, part, now_ms);
+            if (fed->state == FEDERATION_CLOSING) {
+                closing_send(fed, part);
+            }
+        }
     }
 }
 

@@ -97,7 +97,7 @@ client = field(1, "c1") + field(2, 1) + field(3, "name") + field(4, "::1")
 entry = field(1, "c1") + field(2, "u1") + field(3, 60000)
 refused = field(1, "c2") + field(2, "u2") + field(3, 1) + field(4, "late") + field(5, 1)
 rounds = field(1, "7") + field(2, 3) + field(3, 2) + field(4, entry) + field(5, refused)
-head = field(3, "comb") + field(4, "boot") + field(5, "n") + field(6, "h:1") + field(7, 1) + field(9, 10)
+head = field(3, "comb") + field(4, "boot") + field(5, "n") + field(6, "h:1") + field(7, 2) + field(9, 10)
 hello = [field(1, field(1, 0) + head + field(11, rounds)),
          field(1, field(1, 1) + field(2, 1) + head + field(10, client))]
 ups = [field(2, client), field(3, field(1, "7") + field(2, 3) + field(3, entry)),
@@ -106,9 +106,9 @@ write("link_up", "hello", b"".join(part(m) for m in hello))
 write("link_up", "all", b"".join(part(m) for m in hello + ups))
 plan = (field(1, "s") + field(2, "7") + field(3, 2) + field(4, "m") + field(5, bytes(32)) + field(6, 100)
         + field(7, b"\x2c\x05") + field(8, 51) + field(9, 10**9) + field(10, "{}") + field(11, "c1")
-        + field(11, "c2") + field(12, 5000) + field(13, 1))
+        + field(11, "c2") + field(12, 5000) + field(13, 1) + field(14, bytes(16)))
 validate = (field(1, "s") + field(2, "7") + field(3, "m") + field(4, bytes(32)) + field(5, 10)
-            + field(6, "c1") + field(7, 10) + field(8, "{}"))
+            + field(6, "c1") + field(7, 10) + field(8, "{}") + field(9, bytes(16)))
 downs = [field(1, field(1, "boot") + field(2, 10000) + field(3, "0.1")), field(2, field(1, "no")), field(3, plan),
          field(4, field(1, "7") + field(2, 2)), field(5, field(1, "7") + field(2, 1) + field(3, "m")),
          field(6, validate), field(7, field(1, 5))]

@@ -163,6 +163,35 @@ static void test_same_bits_after_a_kill_at_every_point(void **state)
     checkpoint_at = 0;
 }
 
+/* Reducer and combiners are of protocol 1, end mid-round and start again as newer ones: everybody
+ * counts, and nobody trains again. */
+static void test_an_upgrade_mid_round(void **state)
+{
+    uint64_t calm[WORLD_VALUES];
+    uint64_t values[WORLD_VALUES];
+
+    (void)state;
+    begin(1, 4, 3);
+    end();
+    values_of_last(calm);
+    for (unsigned hits = 1; hits <= 4; hits++) {
+        begin(1, 4, 3);
+        world.settings.is_upgraded = true;
+        world.traps[0] = (struct trap){.kind = TRAP_KILL_REDUCER,
+                                       .point = "combiner.logged",
+                                       .hits = hits,
+                                       .down_ms = 2 * SECOND};
+        world.traps[1] = (struct trap){.kind = TRAP_KILL_COMBINER,
+                                       .point = "combiner.logged",
+                                       .hits = hits,
+                                       .down_ms = SECOND};
+        end();
+        values_of_last(values);
+        assert_memory_equal(values, calm, sizeof(values));
+        assert_int_equal(world.traps[1].kind, TRAP_NONE);
+    }
+}
+
 /* A combiner and its disk are gone for good: its client attaches elsewhere, and answers from its
  * kept update. */
 static void test_a_combiner_is_gone_for_good(void **state)
@@ -237,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_one_round, tear_down),
         cmocka_unit_test_teardown(test_same_bits_after_a_kill_at_every_point, tear_down),
+        cmocka_unit_test_teardown(test_an_upgrade_mid_round, tear_down),
         cmocka_unit_test_teardown(test_a_combiner_is_gone_for_good, tear_down),
         cmocka_unit_test_teardown(test_a_plan_ends_a_checkpoint, tear_down),
         cmocka_unit_test_teardown(test_the_store_is_away, tear_down),

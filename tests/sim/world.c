@@ -355,6 +355,12 @@ struct blob *world_find_blob(const struct world *world, const char *model_id)
     return NULL;
 }
 
+void world_hash_model(const char *model_id, uint8_t ret_xxh128[FED_XXH128_SIZE])
+{
+    memset(ret_xxh128, 0, FED_XXH128_SIZE);
+    memcpy(ret_xxh128, model_id, strnlen(model_id, FED_XXH128_SIZE));
+}
+
 void world_put_blob(struct world *world, const char *model_id, const uint64_t *values)
 {
     struct blob *blob = world_find_blob(world, model_id);

@@ -47,6 +47,7 @@ struct world_settings {
     unsigned spoil;    /* one in so many checkpoints cannot be read back */
     unsigned crash;    /* one in so many fault points kills its process */
     unsigned roaming;  /* one in so many times a Confed client comes back to any combiner */
+    bool is_upgraded;  /* who starts again was of protocol 1: its plan files lack the XXH3 */
     bool is_forged;    /* somebody sends updates in the clients' names; only in a world where their
                         * streams live, so that none may count */
     uint64_t faults_until_ms; /* from then on everything works */
@@ -348,6 +349,8 @@ void world_send(struct world *world,
 
 struct update *world_find_update(const struct world *world, const char *update_id);
 struct blob *world_find_blob(const struct world *world, const char *model_id);
+/* What stands for the XXH3 of its bytes. */
+void world_hash_model(const char *model_id, uint8_t ret_xxh128[FED_XXH128_SIZE]);
 void world_put_blob(struct world *world, const char *model_id, const uint64_t *values);
 void world_add_update(uint64_t *values, const struct update *update); /* to a sum */
 struct client *world_find_client(struct world *world, const char *client_id);
@@ -404,6 +407,9 @@ void check_checkpoint_lost(struct world *world,
                            const struct folder *folder,
                            bool is_spoilt);
 void check_plan_sent(struct world *world, const struct fed_plan *plan, const char *combiner_id);
+void check_model_wanted(struct world *world,
+                        const char *model_id,
+                        const uint8_t xxh128[FED_XXH128_SIZE]);
 void check_trains(struct world *world, const struct client *client);
 void check_round_written(struct world *world,
                          const struct round *before,

@@ -91,6 +91,19 @@ void check_plan_sent(struct world *world, const struct fed_plan *plan, const cha
                (unsigned)plan->plan_seq, combiner_id);
 }
 
+/* By another hash its bytes would never be taken. */
+void check_model_wanted(struct world *world,
+                        const char *model_id,
+                        const uint8_t xxh128[FED_XXH128_SIZE])
+{
+    uint8_t right[FED_XXH128_SIZE];
+
+    world_hash_model(model_id, right);
+    if (memcmp(xxh128, right, sizeof(right)) != 0) {
+        world_fail(world, "model %s is wanted by a wrong XXH3", model_id);
+    }
+}
+
 /* Nobody whose update was answered OK trains again. A Confed client that moves to another combiner
  * answers from its kept update, and so does one whose update went with a checkpoint; so nobody ever
  * trains twice but a FEDn client of such a one, unless a disk is gone. */

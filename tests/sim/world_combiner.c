@@ -433,6 +433,7 @@ static void carry_out(struct combiner *combiner, struct collector_action *action
         end_stream(combiner, action->stream);
         break;
     case COLLECTOR_FETCH_MODEL:
+        check_model_wanted(combiner->proc.world, action->id, action->xxh128);
         uplink_want_model(combiner, action->id);
         break;
     case COLLECTOR_DROP_MODEL:
@@ -529,6 +530,10 @@ static void recover(struct combiner *combiner)
         recovery.n_lost = folder->n_lost;
         assert(fed_plan_copy(&recovery.plan, &folder->plan, NULL) == 0);
         recovery.plan.time_left_ms = 0;
+        if (combiner->proc.world->settings.is_upgraded) {
+            recovery.plan.lacks_xxh128 = true;
+            memset(recovery.plan.base_xxh128, 0, sizeof(recovery.plan.base_xxh128));
+        }
         assert(collector_recover(combiner->core, &recovery, combiner_now(combiner), NULL) == 0);
         fed_plan_deinit(&recovery.plan);
     }

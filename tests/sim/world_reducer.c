@@ -135,6 +135,7 @@ static struct federation_base make_base(const char *model_id)
 
     fed_id_copy(base.model_id, model_id);
     (void)snprintf((char *)base.sha256, sizeof(base.sha256), "%.31s", model_id);
+    world_hash_model(model_id, base.xxh128);
     base.exponents = calloc(1, sizeof(*base.exponents));
     assert(base.exponents != NULL);
     return base;

@@ -128,6 +128,7 @@ void stage_send_plan_to(struct stage *f, const char *round_id, uint64_t plan_seq
                                   .time_left_ms = 60000};
     (void)snprintf(down.plan.round_id, sizeof(down.plan.round_id), "%s", round_id);
     fed_sha256_once(f->base.data, f->base.size, down.plan.base_sha256);
+    fed_xxh128_once(f->base.data, f->base.size, down.plan.base_xxh128);
     fake_send(f->fake, &down);
 }
 

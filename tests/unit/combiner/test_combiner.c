@@ -528,6 +528,7 @@ static void test_a_validation(void **state)
     stage_attach_both(f);
     down.validate.size_bytes = f->base.size;
     fed_sha256_once(f->base.data, f->base.size, down.validate.sha256);
+    fed_xxh128_once(f->base.data, f->base.size, down.validate.xxh128);
     fake_send(f->fake, &down);
     assert_string_equal(peer_wait_task(f->alice, 1, task), "base");
     assert_string_equal(task, "4 2 north alice session {\"task\": \"validation\"}");

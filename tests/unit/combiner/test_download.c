@@ -1,7 +1,9 @@
 /* Models that are downloaded while they come from the reducer. */
+#include <stdio.h>
 #include <string.h>
 
 #include "common/model/checksum.h"
+#include "tests/unit/combiner/old_plan.h"
 #include "tests/unit/combiner/stage.h"
 
 #define SOME 1000U /* bytes of the model, which is longer */
@@ -82,6 +84,7 @@ static void send_validate(struct stage *f, const char *model_id)
 
     fed_id_copy(down.validate.model_id, model_id);
     fed_sha256_once(f->base.data, f->base.size, down.validate.sha256);
+    fed_xxh128_once(f->base.data, f->base.size, down.validate.xxh128);
     fake_send(f->fake, &down);
 }
 
@@ -131,6 +134,120 @@ static void test_wrong_bytes_are_never_ok(void **state)
     assert_turned_away(download); /* and had all of them */
     fake_set_model(f->fake, f->base.data, f->base.size);
     download_until_whole(f, f->alice);
+}
+
+/* A wire, or the reducer's disk, has flipped one bit. */
+static void test_one_wrong_bit_is_never_ok(void **state)
+{
+    struct stage *f = *state;
+    struct exchange *download;
+
+    f->base.data[f->base.size / 2] ^= 0x10;
+    fake_set_model(f->fake, f->base.data, f->base.size);
+    f->base.data[f->base.size / 2] ^= 0x10;
+    open_round(f);
+    download = begin_download(f->alice);
+    fake_go_on(f->fake);
+    assert_turned_away(download);
+    (void)fake_wait(f->fake, "get base 0");
+    fake_set_model(f->fake, f->base.data, f->base.size);
+    download_until_whole(f, f->alice);
+}
+
+/* A transfer that ends well, and too early: the rest is asked for. */
+static void test_a_short_file_is_not_whole(void **state)
+{
+    struct stage *f = *state;
+    struct exchange *download;
+
+    fake_set_model(f->fake, f->base.data, f->base.size - 1);
+    open_round(f);
+    download = begin_download(f->alice);
+    fake_go_on(f->fake);
+    for (int i = 0; i < 2; i++) {
+        char line[64];
+        (void)snprintf(line, sizeof(line), "get base %zu", f->base.size - 1);
+        (void)fake_wait(f->fake, line);
+    }
+    fake_set_model(f->fake, f->base.data, f->base.size);
+    assert_whole(f, download);
+}
+
+/* The daemon starts again and finds `bytes` under the base's name. */
+static void start_with_file(struct stage *f, const uint8_t *bytes, size_t size)
+{
+    char path[FED_PATH_SIZE];
+
+    stage_kill(f);
+    (void)snprintf(path, sizeof(path), "%.200s/models/base", f->spool);
+    test_file_write(path, bytes, size);
+    stage_start(f);
+    stage_attach_both(f);
+    stage_send_plan(f, "7", 1);
+}
+
+static void test_a_stale_file_is_not_the_model(void **state)
+{
+    struct stage *f = *state;
+    struct fed_buf stale = stage_model(f, 1);
+
+    assert_int_equal(stale.size, f->base.size);
+    open_round(f);
+    peer_free(f->alice);
+    peer_free(f->bob);
+    fake_go_on(f->fake);
+    start_with_file(f, stale.data, stale.size);
+    download_until_whole(f, f->alice);
+    peer_free(f->alice);
+    peer_free(f->bob);
+    start_with_file(f, f->base.data, f->base.size - 1);
+    download_until_whole(f, f->alice);
+    fed_buf_deinit(&stale);
+}
+
+static void test_a_whole_file_is_not_fetched(void **state)
+{
+    struct stage *f = *state;
+
+    open_round(f);
+    peer_free(f->alice);
+    peer_free(f->bob);
+    fake_lose_model(f->fake);
+    start_with_file(f, f->base.data, f->base.size);
+    download_until_whole(f, f->alice);
+}
+
+/* Its plan file does not say the XXH3: the plan does, told again. */
+static void test_a_plan_of_protocol_1_waits_to_be_told_again(void **state)
+{
+    struct stage *f = *state;
+    uint8_t xxh128[FED_XXH128_SIZE];
+    char path[FED_PATH_SIZE];
+    struct fed_buf bytes;
+    int status = -1;
+
+    open_round(f);
+    fake_go_on(f->fake);
+    download_until_whole(f, f->alice);
+    stage_upload(f, f->alice, "a-1", 0.25);
+    stage_announce(f->alice, "a-1", "3");
+    stage_kill(f);
+    peer_free(f->alice);
+    peer_free(f->bob);
+    (void)snprintf(path, sizeof(path), "%.200s/rounds/7/plan", f->spool);
+    fed_xxh128_once(f->base.data, f->base.size, xxh128);
+    old_plan_make(path, xxh128);
+    stage_start(f);
+    stage_attach_both(f);
+    assert_int_equal(peer_download(f->alice, "base", &bytes, &status), FED_RPC_OK);
+    assert_int_equal(status, FEDN__MODEL_STATUS__FAILED); /* not before */
+    fed_buf_deinit(&bytes);
+    stage_send_plan(f, "7", 1);
+    download_until_whole(f, f->bob);
+    stage_upload(f, f->bob, "b-1", 0.5);
+    stage_announce(f->bob, "b-1", "4");
+    stage_send_close(f, "7", 1);
+    (void)fake_wait(f->fake, "partial 7/1 entries=2"); /* alice has not trained again */
 }
 
 static void test_of_a_lost_model_clients_are_told_again(void **state)
@@ -241,6 +358,11 @@ int main(void)
         TEST(test_it_overtakes_the_fetch_and_waits),
         TEST(test_a_broken_call_is_resumed_under_it),
         TEST(test_wrong_bytes_are_never_ok),
+        TEST(test_one_wrong_bit_is_never_ok),
+        TEST(test_a_short_file_is_not_whole),
+        TEST(test_a_stale_file_is_not_the_model),
+        TEST(test_a_whole_file_is_not_fetched),
+        TEST(test_a_plan_of_protocol_1_waits_to_be_told_again),
         TEST(test_of_a_lost_model_clients_are_told_again),
         TEST(test_an_update_waits_for_the_base),
         TEST(test_a_dropped_model_turns_away),

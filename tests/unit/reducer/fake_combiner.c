@@ -206,6 +206,7 @@ static void on_get_message(struct fed_rpc_call *call, struct fed_rpc_in *in, voi
                                              &data, NULL) == 0) {
         (void)pthread_mutex_lock(&fake->lock);
         fake->counters.model_bytes += data.size;
+        fed_xxh128_add(fake->model_hash, data.data, data.size);
         (void)pthread_mutex_unlock(&fake->lock);
         fed_rpc_message_free(message);
         fed_rpc_call_read(call);
@@ -216,8 +217,15 @@ static void on_get_message(struct fed_rpc_call *call, struct fed_rpc_in *in, voi
 static void on_get_closed(struct fed_rpc_call *call, const struct fed_rpc_end *end, void *arg)
 {
     struct fake_combiner *fake = arg;
+    uint8_t digest[FED_XXH128_SIZE];
 
+    fed_xxh128_finish(fake->model_hash, digest);
+    fake->model_hash = fed_xxh128_free(fake->model_hash);
     if (end->code == FED_RPC_OK) {
+        (void)pthread_mutex_lock(&fake->lock);
+        fake->counters.is_model_right = fake->counters.model_bytes == fake->plan.base_size_bytes &&
+                                        memcmp(digest, fake->plan.base_xxh128, sizeof(digest)) == 0;
+        (void)pthread_mutex_unlock(&fake->lock);
         count(fake, &fake->counters.n_models);
     }
     on_call_closed(call, end, arg);
@@ -235,6 +243,9 @@ void fake_get_model(struct fake_combiner *fake)
     (void)pthread_mutex_lock(&fake->lock);
     fake->counters.model_bytes = 0;
     (void)pthread_mutex_unlock(&fake->lock);
+    if (fed_xxh128_new(&fake->model_hash, NULL) < 0) {
+        abort();
+    }
     if (fed_rpc_channel_call(fake->channel,
                              &(struct fed_rpc_target){"/confed.v1.Federation/GetModel", 10000},
                              &get_ops, fake, &call, NULL) < 0 ||

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "common/link/link.h"
+#include "common/model/checksum.h"
 #include "common/rpc/rpc_client.h"
 #include "common/sync/loop.h"
 
@@ -34,6 +35,7 @@ struct fake_counters {
     unsigned n_link_ends;
     uint64_t record_acked; /* highest seq */
     uint64_t model_bytes;  /* of the last GetModel */
+    bool is_model_right;   /* same: its size and XXH3 are what its plan says */
     unsigned n_models;     /* GetModel that ended well */
     bool has_settings;     /* the last plan's task data held client_settings */
     char model_id[FED_ID_SIZE];
@@ -54,7 +56,8 @@ struct fake_combiner {
     struct fed_event event;
     struct fed_event last;
     void (*command)(struct fake_combiner *fake);
-    struct fed_plan plan; /* the last one */
+    struct fed_plan plan;          /* the last one */
+    struct fed_xxh128 *model_hash; /* of the running GetModel, owned */
     bool has_plan;
     char clients[FAKE_CLIENTS][FED_ID_SIZE];
     unsigned n_calls;

@@ -237,6 +237,7 @@ static void runs_two_rounds(void **state)
     fake_do(&fix->fake, fake_get_model);
     fake_await(&fix->fake, has_model);
     assert_true(fake_look(&fix->fake).model_bytes > (uint64_t)FAKE_PARAMS * 4);
+    assert_true(fake_look(&fix->fake).is_model_right); /* of the round that was made here */
     fake_stop(&fix->fake);
     end_reducer(fix);
     assert_int_equal(fix->status, FED_EXIT_OK);

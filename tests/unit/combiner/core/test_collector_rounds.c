@@ -359,6 +359,35 @@ static void test_hello_leaves_out_who_is_not_in_the_new_sum_yet(void **state)
                 "up hello c1 ann:attached bob:attached | round 7/2 collecting +ann:u1 +bob:u2\n");
 }
 
+/* A plan file of protocol 1: of its base nothing is asked before the plan is told again. */
+static void test_a_base_of_unknown_xxh128_waits(void **state)
+{
+    struct desk *f = *state;
+    struct fed_entry admitted[1] = {{"ann", "u1", 100}};
+    struct collector_recovery recovery = {
+        .plan = desk_make_plan("7", 1, "m1", "ann bob"), .admitted = admitted, .n_admitted = 1};
+    struct fed_down down = {.type = FED_DOWN_PLAN, .plan = desk_make_plan("7", 1, "m1", "ann bob")};
+    struct collector_action action;
+
+    recovery.plan.lacks_xxh128 = true;
+    assert_int_equal(collector_recover(f->collector, &recovery, f->now_ms, NULL), 0);
+    desk_expect(f, "");
+    collector_link_up(f->collector, f->now_ms);
+    desk_expect(f, "up hello c1 | round 7/1 planned +ann:u1\n");
+    memset(down.plan.base_xxh128, 5, sizeof(down.plan.base_xxh128));
+    collector_down(f->collector, &down, f->now_ms);
+    assert_true(collector_take_action(f->collector, &action));
+    assert_int_equal(action.type, COLLECTOR_FETCH_MODEL);
+    assert_memory_equal(action.xxh128, down.plan.base_xxh128, sizeof(action.xxh128));
+    collector_down(f->collector, &down, f->now_ms); /* it is known now */
+    desk_expect(f, "");
+    collector_model_ready(f->collector, "m1", f->now_ms);
+    desk_expect(f, "reset 7/1\n"
+                   "fold 7/1 ann u1\n");
+    fed_down_deinit(&down);
+    fed_plan_deinit(&recovery.plan);
+}
+
 static void test_the_oldest_round_goes_when_there_are_too_many(void **state)
 {
     struct desk *f = *state;
@@ -392,6 +421,7 @@ int main(void)
         TEST(test_verdicts),
         TEST(test_hello_says_it_all),
         TEST(test_hello_leaves_out_who_is_not_in_the_new_sum_yet),
+        TEST(test_a_base_of_unknown_xxh128_waits),
         TEST(test_the_oldest_round_goes_when_there_are_too_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "common/link/partial.h"
 #include "common/model/checksum.h"
 #include "tests/lib/fixture.h"
+#include "tests/unit/combiner/old_plan.h"
 
 struct fixture {
     struct test_folder folder;
@@ -164,6 +165,7 @@ static struct fed_plan make_plan(const char *round_id, uint64_t plan_seq)
         .plan_seq = plan_seq,
         .base_model_id = "base",
         .base_sha256 = {1, 2, 3},
+        .base_xxh128 = {4, 5, 6, [15] = 7},
         .base_size_bytes = 1234,
         .scale_bits = scales,
         .n_tensors = 2,
@@ -229,6 +231,8 @@ static void test_a_round_is_recovered(void **state)
     assert_string_equal(round->plan.client_ids[1], "bob");
     assert_string_equal(round->plan.task_data, "{\"round_id\": \"7\"}");
     assert_memory_equal(round->plan.base_sha256, plan.base_sha256, FED_SHA256_SIZE);
+    assert_memory_equal(round->plan.base_xxh128, plan.base_xxh128, FED_XXH128_SIZE);
+    assert_false(round->plan.lacks_xxh128);
     assert_int_equal(round->n_updates, 2);
     assert_string_equal(round->updates[0].entry.client_id, "alice");
     assert_int_equal(round->updates[0].entry.examples, 240);
@@ -242,6 +246,27 @@ static void test_a_round_is_recovered(void **state)
     assert_int_equal(spool_list_rounds(f->spool, &round, &n, &f->err), 0);
     assert_int_equal(n, 0);
     free(round);
+}
+
+static void test_a_plan_of_protocol_1_is_read(void **state)
+{
+    struct fixture *f = *state;
+    const struct fed_plan plan = make_plan("7", 3);
+    struct spool_round *round;
+    char path[FED_PATH_SIZE];
+
+    assert_int_equal(spool_store_plan(f->spool, &plan, &f->err), 0);
+    admit(f, "7", entry("alice", "update-a", 240));
+    assert_int_equal(spool_path_round(f->spool, "7", "plan", path, &f->err), 0);
+    old_plan_make(path, plan.base_xxh128);
+    reopen(f);
+    round = only_round(f);
+    assert_true(round->plan.lacks_xxh128);
+    assert_memory_equal(round->plan.base_sha256, plan.base_sha256, FED_SHA256_SIZE);
+    assert_int_equal(round->plan.base_size_bytes, plan.base_size_bytes);
+    assert_string_equal(round->plan.client_ids[1], "bob");
+    assert_int_equal(round->n_updates, 1);
+    free_rounds(round);
 }
 
 static void test_of_one_client_the_first_whole_update_counts(void **state)
@@ -526,6 +551,7 @@ int main(void)
         TEST(test_uploads_survive_and_half_ones_do_not),
         TEST(test_a_damaged_upload_is_dropped),
         TEST(test_a_round_is_recovered),
+        TEST(test_a_plan_of_protocol_1_is_read),
         TEST(test_of_one_client_the_first_whole_update_counts),
         TEST(test_seal_counts_for_its_plan_and_its_partial),
         TEST(test_a_log_torn_at_every_byte),

@@ -265,10 +265,12 @@ static void test_a_plan_down(void **state)
 
     (void)state;
     memset(out.plan.base_sha256, 7, FED_SHA256_SIZE);
+    memset(out.plan.base_xxh128, 9, FED_XXH128_SIZE);
     assert_int_equal(send_down(&out, &in, &err), 0);
     assert_int_equal(in.plan.round_number, 2);
     assert_int_equal(in.plan.plan_seq, 9);
     assert_memory_equal(in.plan.base_sha256, out.plan.base_sha256, FED_SHA256_SIZE);
+    assert_memory_equal(in.plan.base_xxh128, out.plan.base_xxh128, FED_XXH128_SIZE);
     assert_memory_equal(in.plan.scale_bits, scale_bits, sizeof(scale_bits));
     assert_memory_equal(in.plan.client_ids, ids, sizeof(ids));
     assert_string_equal(in.plan.task_data, data);
@@ -312,12 +314,53 @@ static void test_the_rest_down(void **state)
                             .validate = {.session_id = "s",
                                          .round_id = "3",
                                          .model_id = "m",
+                                         .xxh128 = {1, [15] = 2},
                                          .client_ids = ids,
                                          .n_clients = 1,
                                          .task_data = data}};
     assert_int_equal(send_down(&out, &in, &err), 0);
     assert_string_equal(in.validate.client_ids[0], "a");
+    assert_memory_equal(in.validate.xxh128, out.validate.xxh128, FED_XXH128_SIZE);
     fed_down_deinit(&in);
+}
+
+static int decode_down(const Confed__V1__Down *down, struct fed_err *err)
+{
+    struct fed_rpc_in *in = test_rpc_in_of(fed_rpc_out_pack(&down->base));
+    struct fed_down ret = {0};
+    const int rc = fed_down_decode(in, &ret, err);
+
+    if (rc == 0) {
+        fed_down_deinit(&ret);
+    }
+    (void)fed_rpc_in_free(in);
+    return rc;
+}
+
+/* As a reducer of protocol 1 says them, or one that is wrong. */
+static void test_without_a_whole_xxh128(void **state)
+{
+    uint8_t bytes[FED_SHA256_SIZE] = {0};
+    char one[] = "1";
+    Confed__V1__Down down = CONFED__V1__DOWN__INIT;
+    Confed__V1__Plan plan = CONFED__V1__PLAN__INIT;
+    Confed__V1__Validate validate = CONFED__V1__VALIDATE__INIT;
+    struct fed_err err;
+
+    (void)state;
+    plan.session_id = plan.round_id = plan.base_model_id = one;
+    validate.session_id = validate.round_id = validate.model_id = one;
+    plan.base_sha256 = validate.sha256 = (ProtobufCBinaryData){FED_SHA256_SIZE, bytes};
+    for (size_t size = 0; size <= FED_XXH128_SIZE + 1; size++) {
+        const int want = size == FED_XXH128_SIZE ? 0 : -FED_E_INVALID;
+        plan.base_xxh128 = validate.xxh128 = (ProtobufCBinaryData){size, bytes};
+        down.message_case = CONFED__V1__DOWN__MESSAGE_PLAN;
+        down.plan = &plan;
+        assert_int_equal(decode_down(&down, &err), want);
+        down.message_case = CONFED__V1__DOWN__MESSAGE_VALIDATE;
+        down.validate = &validate;
+        assert_int_equal(decode_down(&down, &err), want);
+    }
 }
 
 /* -- from outside --------------------------------------------------------------------------------
@@ -456,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_parts_in_another_order_are_refused),
         cmocka_unit_test(test_a_plan_down),
         cmocka_unit_test(test_the_rest_down),
+        cmocka_unit_test(test_without_a_whole_xxh128),
         cmocka_unit_test(test_fields_out_of_bounds),
         cmocka_unit_test(test_long_names_are_cut_between_characters),
         cmocka_unit_test(test_bytes_of_any_kind),

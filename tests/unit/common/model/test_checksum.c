@@ -72,6 +72,50 @@ static void test_sha256_of_files(void **state)
     test_folder_remove(&folder);
 }
 
+static void test_xxh128_of_files(void **state)
+{
+    struct test_folder folder;
+    char path[FED_PATH_SIZE];
+    uint8_t bytes[100000];
+    uint8_t digest[FED_XXH128_BYTES];
+    uint8_t want[FED_XXH128_BYTES];
+    uint64_t size = 0;
+
+    (void)state;
+    memset(bytes, 7, sizeof(bytes));
+    test_folder_make(&folder);
+    (void)test_path(&folder, "f", path);
+    assert_int_equal(fed_xxh128_file(path, digest, &size, NULL), -FED_E_NOT_FOUND);
+    test_file_write(path, bytes, sizeof(bytes));
+    assert_int_equal(fed_xxh128_file(path, digest, &size, NULL), 0);
+    assert_int_equal(size, sizeof(bytes));
+    fed_xxh128_once(bytes, sizeof(bytes), want);
+    assert_memory_equal(digest, want, sizeof(digest));
+    assert_int_equal(fed_xxh128_file(folder.path, digest, &size, NULL), -FED_E_IO);
+    test_folder_remove(&folder);
+}
+
+static void test_both_at_once(void **state)
+{
+    static const size_t sizes[] = {0, 3, 16384, 16385, 100000};
+    uint8_t bytes[100000];
+    uint8_t sha256[FED_SHA256_BYTES];
+    uint8_t xxh128[FED_XXH128_BYTES];
+    uint8_t want[FED_SHA256_BYTES];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(i * 31 >> 3);
+    }
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        assert_int_equal(fed_both_once(bytes, sizes[i], sha256, xxh128, NULL), 0);
+        fed_sha256_once(bytes, sizes[i], want);
+        assert_memory_equal(sha256, want, sizeof(sha256));
+        fed_xxh128_once(bytes, sizes[i], want);
+        assert_memory_equal(xxh128, want, sizeof(xxh128));
+    }
+}
+
 static void test_xxh128_at_once_and_in_pieces(void **state)
 {
     const struct fed_view views[] = {{"ab", 2}, {"cde", 3}};
@@ -109,6 +153,8 @@ int main(void)
         cmocka_unit_test(test_sha256_at_once_and_in_pieces),
         cmocka_unit_test(test_sha256_of_files),
         cmocka_unit_test(test_xxh128_at_once_and_in_pieces),
+        cmocka_unit_test(test_xxh128_of_files),
+        cmocka_unit_test(test_both_at_once),
         cmocka_unit_test(test_crc32_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

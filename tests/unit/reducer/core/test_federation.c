@@ -118,7 +118,7 @@ static void test_links(void **state)
     expect(f, "L5 reject: the first message must be Hello\n"
               "close link L5\n");
     federation_up(f->federation, 6, &other, f->now_ms);
-    expect(f, "L6 reject: combiner speaks protocol 7, this reducer 1\n"
+    expect(f, "L6 reject: combiner speaks protocol 7, this reducer 2\n"
               "close link L6\n");
     hello(f, 1, "c1", "ann");
     hello(f, 2, "c1", "ann"); /* the newest wins */
@@ -342,9 +342,11 @@ static void test_resume_while_collecting(void **state)
     hello_with(f, 1, "c1", "ann bob", "1/1 collecting ann");
     expect(f, "L1 welcome\n");
     done(f);
-    expect(f, "L1 plan 1/1 from m0, 30 s: ann bob\n"); /* it may not know the time left */
+    expect(f, ""); /* a plan says its base's XXH3: not before that is read */
     hello(f, 2, "c2", "cay");
-    expect(f, "L2 welcome\n"
+    expect(f, "L2 welcome\n");
+    loaded(f, "m0");
+    expect(f, "L1 plan 1/1 from m0, 30 s: ann bob\n" /* it may not know the time left */
               "L2 plan 1/1 from m0, 30 s: cay\n");
     admitted(f, 1, "1/1", "bob");
     admitted(f, 2, "1/1", "cay");
@@ -355,9 +357,69 @@ static void test_resume_while_collecting(void **state)
     federation_added(f->federation, 11, f->now_ms);
     federation_added(f->federation, 12, f->now_ms);
     expect(f, "add t11\n"
-              "add t12\n"); /* no model without its base */
+              "add t12\n"
+              "finish\n");
+}
+
+static void test_resume_closes_before_the_base_is_read(void **state)
+{
+    struct fixture *f = *state;
+
+    resume(f, stored_round(f, false));
+    done(f);
+    hello_with(f, 1, "c1", "ann bob", "1/1 collecting ann bob");
+    hello_with(f, 2, "c2", "cay", NULL);
+    pass_over(f);
+    tick(f, f->now_ms + 30 * SECOND); /* the deadline */
+    expect(f, "L1 close 1/1\n"
+              "L2 close 1/1\n");
+    (void)partial(f, "c1", "1/1", 11, "ann bob");
+    federation_added(f->federation, 11, f->now_ms);
+    expect(f, "add t11\n");
+    loaded(f, "m0");
+    expect(f, "L2 plan 1/1 from m0, 0 s: cay\n" /* now it can make a sum of nobody */
+              "L2 close 1/1\n");
+    (void)partial(f, "c2", "1/1", 12, "");
+    federation_added(f->federation, 12, f->now_ms);
+    expect(f, "add t12\n"
+              "finish\n");
+}
+
+static void test_resume_makes_no_model_without_its_base(void **state)
+{
+    struct fixture *f = *state;
+
+    resume(f, stored_round(f, false));
+    done(f);
+    hello_with(f, 1, "c1", "ann bob", "1/1 sealed ann bob");
+    hello_with(f, 2, "c2", "cay", "1/1 sealed cay");
+    (void)partial(f, "c1", "1/1", 11, "ann bob");
+    (void)partial(f, "c2", "1/1", 12, "cay");
+    federation_added(f->federation, 11, f->now_ms);
+    federation_added(f->federation, 12, f->now_ms);
+    pass_over(f);
     loaded(f, "m0");
     expect(f, "finish\n");
+}
+
+/* The store's bytes have changed since the round was planned. */
+static void test_resume_with_another_base(void **state)
+{
+    struct fixture *f = *state;
+    struct round *round = stored_round(f, false);
+
+    round->base_sha256[31] ^= 1;
+    resume(f, round);
+    done(f);
+    hello(f, 1, "c1", "ann bob");
+    pass_over(f);
+    loaded(f, "m0");
+    expect(f, "store round 1 failed c1:1 c2:1, model m0 is not what round 1 was planned from\n");
+    done(f);
+    done(f);
+    expect(f, "store derived\n"
+              "L1 done 1 failed\n"
+              "store end\n");
 }
 
 static void test_resume_when_sealed(void **state)
@@ -460,6 +522,9 @@ int main(void)
         TEST(test_resume_before_the_planned_row),
         TEST(test_resume_waits_no_longer_than_its_grace),
         TEST(test_resume_while_collecting),
+        TEST(test_resume_closes_before_the_base_is_read),
+        TEST(test_resume_makes_no_model_without_its_base),
+        TEST(test_resume_with_another_base),
         TEST(test_resume_when_sealed),
         TEST(test_resume_with_a_fenced_part),
         TEST(test_resume_of_a_session_that_was_being_stopped),
