@@ -270,11 +270,24 @@ static void on_loaded(struct reducer *reducer, struct summing_task *task, int rc
     federation_base_loaded(reducer->federation, &task->base, reducer_now_ms(reducer));
 }
 
+static void on_made(struct summing_task *task, void *arg)
+{
+    struct reducer *reducer = arg;
+    struct fed_ahead ahead = {.size_bytes = task->base.size_bytes};
+
+    if (!reducer->end.is_draining) {
+        fed_id_copy(ahead.model_id, task->base.model_id);
+        memcpy(ahead.xxh128, task->base.xxh128, sizeof(ahead.xxh128));
+        shelf_put(&reducer->shelf, task->base.model_id, task->slab);
+        federation_made(reducer->federation, &ahead);
+        reducer_turn(reducer);
+    }
+}
+
 static void on_finished(struct reducer *reducer, struct summing_task *task)
 {
     reducer->stamps.finish_ms = task->finish_ms;
     reducer->stamps.commit_ms = task->commit_ms;
-    shelf_put(&reducer->shelf, task->base.model_id, task->slab);
     federation_finished(reducer->federation, &task->base, reducer_now_ms(reducer));
 }
 
@@ -304,6 +317,7 @@ static void on_summed(struct summing_task *task, int rc, const struct fed_err *e
 static void submit(struct reducer *reducer, struct summing_task *task)
 {
     task->done = on_summed;
+    task->made = on_made;
     task->arg = reducer;
     summing_submit(&reducer->summing, task);
 }

@@ -189,14 +189,6 @@ static int hash_model(struct summing_task *task, struct fed_err *err)
     return fed_both_once(view.data, view.size, task->base.sha256, task->base.xxh128, err);
 }
 
-/* A thread's function; returns NULL. */
-static void *hash_apart(void *arg)
-{
-    struct summing_task *task = arg;
-
-    task->hash_rc = hash_model(task, NULL);
-    return NULL;
-}
 
 static int load(struct summing_task *task, struct fed_err *err)
 {
@@ -330,6 +322,26 @@ static int make_model(struct summing_task *task, const char *path, struct fed_er
     return rc < 0 ? rc : map_model(task, path, err);
 }
 
+static void tell_made(void *arg)
+{
+    struct summing_task *task = arg;
+
+    task->made(task, task->arg);
+}
+
+/* A thread's function; returns NULL. */
+static void *hash_made(void *arg)
+{
+    struct summing_task *task = arg;
+    const struct fed_view view = fed_slab_view(task->slab);
+
+    fed_xxh128_once(view.data, view.size, task->base.xxh128);
+    fed_event_init(&task->made_event, tell_made, task);
+    fed_loop_post(task->summing->line.loop, &task->made_event);
+    fed_sha256_once(view.data, view.size, task->base.sha256);
+    return NULL;
+}
+
 /* Put the model into the store. A thread hashes while the disk writes, where the store takes the
  * file as it is; a small model, or no thread to be had: one after the other. */
 static int store_model(struct summing_task *task, const char *path, struct fed_err *err)
@@ -337,17 +349,14 @@ static int store_model(struct summing_task *task, const char *path, struct fed_e
     struct blob_store *blobs = task->summing->blobs;
     pthread_t thread;
     const bool is_apart =
-        task->base.size_bytes >= APART_MIN && pthread_create(&thread, NULL, hash_apart, task) == 0;
+        task->base.size_bytes >= APART_MIN && pthread_create(&thread, NULL, hash_made, task) == 0;
     int rc = blob_put_made(blobs, task->base.model_id, path, err);
 
     close_sums(task->summing); /* while the thread hashes: it takes a moment */
     if (is_apart) {
         (void)pthread_join(thread, NULL);
     } else {
-        (void)hash_apart(task);
-    }
-    if (task->hash_rc < 0) {
-        return fed_err_set(err, FED_E_NOMEM, "hash of model %s", task->base.model_id);
+        (void)hash_made(task);
     }
     return rc == -FED_E_UNSUPPORTED
                ? blob_put_file(blobs, task->base.model_id, path, task->base.sha256, err)

@@ -76,9 +76,12 @@ struct summing_task {
     /* results of LOAD and FINISH: the model, and its bytes as they lie in the store */
     struct federation_base base; /* owned */
     struct fed_slab *slab;       /* owned */
-    int hash_rc;                 /* of the thread that hashes: 0, or -FED_E_NOMEM */
     uint64_t finish_ms;
     uint64_t commit_ms;
+    /* FINISH: the model is made, `base` but for its SHA-256 and `slab` say what it is; the store
+     * has yet to take it. On the loop, before done(), again where the errand is repeated. */
+    void (*made)(struct summing_task *task, void *arg);
+    struct fed_event made_event;
     /* rc < 0: for good (LOAD: gone or damaged), or FED_E_CANCELLED. Then the task is freed. */
     void (*done)(struct summing_task *task, int rc, const struct fed_err *err, void *arg);
     void *arg;

@@ -286,6 +286,10 @@ void collector_down(struct collector *collector, const struct fed_down *down, ui
     case FED_DOWN_VALIDATE:
         tasks_validate(collector, &down->validate, now_ms);
         break;
+    case FED_DOWN_AHEAD:
+        tasks_need_model(collector, down->ahead.model_id, down->ahead.xxh128,
+                         down->ahead.size_bytes);
+        break;
     case FED_DOWN_REJECT:
     case FED_DOWN_RECORD_ACK:
         break; /* the caller's */

@@ -146,6 +146,13 @@ struct fed_validate {
     char *task_data;
 };
 
+/* A model that is made and being stored: it may be fetched before it counts. */
+struct fed_ahead {
+    char model_id[FED_ID_SIZE];
+    uint8_t xxh128[FED_XXH128_SIZE];
+    uint64_t size_bytes;
+};
+
 struct fed_record {
     uint64_t seq;
     enum fed_record_kind kind;
@@ -182,6 +189,7 @@ enum fed_down_type {
     FED_DOWN_DONE,
     FED_DOWN_VALIDATE,
     FED_DOWN_RECORD_ACK,
+    FED_DOWN_AHEAD,
 };
 
 /* Reducer to combiner. */
@@ -210,6 +218,7 @@ struct fed_down {
         struct {
             uint64_t seq; /* this record and all before it */
         } record_ack;
+        struct fed_ahead ahead;
     };
 };
 

@@ -378,6 +378,16 @@ static int get_done(struct fed_down *ret, const Confed__V1__Done *from, struct f
     return 0;
 }
 
+static int get_ahead(struct fed_ahead *ret, const Confed__V1__Ahead *from, struct fed_err *err)
+{
+    if (!get_id(ret->model_id, FED_ID_SIZE, from->model_id, false) ||
+        !get_hash(ret->xxh128, FED_XXH128_SIZE, &from->xxh128)) {
+        return bad(err, "a field of Ahead");
+    }
+    ret->size_bytes = from->size_bytes;
+    return 0;
+}
+
 static int convert_down(const Confed__V1__Down *in, struct fed_down *ret, struct fed_err *err)
 {
     switch (in->message_case) {
@@ -410,6 +420,9 @@ static int convert_down(const Confed__V1__Down *in, struct fed_down *ret, struct
         ret->type = FED_DOWN_RECORD_ACK;
         ret->record_ack.seq = in->record_ack->seq;
         return 0;
+    case CONFED__V1__DOWN__MESSAGE_AHEAD:
+        ret->type = FED_DOWN_AHEAD;
+        return get_ahead(&ret->ahead, in->ahead, err);
     case CONFED__V1__DOWN__MESSAGE__NOT_SET:
     case _CONFED__V1__DOWN__MESSAGE__CASE_IS_INT_SIZE:
         break;

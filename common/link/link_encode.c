@@ -317,6 +317,7 @@ int fed_down_encode(const struct fed_down *down,
     Confed__V1__Close close = CONFED__V1__CLOSE__INIT;
     Confed__V1__Done done = CONFED__V1__DONE__INIT;
     Confed__V1__RecordAck ack = CONFED__V1__RECORD_ACK__INIT;
+    Confed__V1__Ahead ahead = CONFED__V1__AHEAD__INIT;
 
     switch (down->type) {
     case FED_DOWN_PLAN:
@@ -352,6 +353,13 @@ int fed_down_encode(const struct fed_down *down,
         ack.seq = down->record_ack.seq;
         out.message_case = CONFED__V1__DOWN__MESSAGE_RECORD_ACK;
         out.record_ack = &ack;
+        break;
+    case FED_DOWN_AHEAD:
+        ahead.model_id = text(down->ahead.model_id);
+        ahead.xxh128 = (ProtobufCBinaryData){FED_XXH128_SIZE, fed_unconst(down->ahead.xxh128)};
+        ahead.size_bytes = down->ahead.size_bytes;
+        out.message_case = CONFED__V1__DOWN__MESSAGE_AHEAD;
+        out.ahead = &ahead;
         break;
     }
     return send_down(&out, send, arg, err);

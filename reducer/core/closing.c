@@ -216,6 +216,22 @@ void closing_send_done(struct federation *fed, uint64_t link, const char *round_
     }
 }
 
+void closing_send_ahead(struct federation *fed, const struct fed_ahead *ahead)
+{
+    const struct roster_combiner *combiner;
+    size_t cursor = 0;
+
+    while ((combiner = fed_strmap_next(&fed->roster.combiners, &cursor, NULL)) != NULL) {
+        struct federation_action *action =
+            combiner->link == 0 ? NULL : federation_push(fed, FEDERATION_SEND);
+        if (action != NULL) {
+            action->link = combiner->link;
+            action->down.type = FED_DOWN_AHEAD;
+            action->down.ahead = *ahead;
+        }
+    }
+}
+
 /* Is this client to validate the newest model? */
 static bool is_asked(const struct federation *fed,
                      const struct roster_client *client,

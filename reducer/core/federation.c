@@ -655,6 +655,13 @@ void federation_added(struct federation *fed, uint64_t token, uint64_t now_ms)
     }
 }
 
+void federation_made(struct federation *fed, const struct fed_ahead *ahead)
+{
+    if (fed->state == FEDERATION_FINISHING) {
+        closing_send_ahead(fed, ahead);
+    }
+}
+
 void federation_finished(struct federation *fed, struct federation_base *base, uint64_t now_ms)
 {
     struct round *round = fed->round;

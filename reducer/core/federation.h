@@ -215,6 +215,8 @@ void federation_base_loaded(struct federation *federation,
 void federation_base_failed(struct federation *federation, const char *reason, uint64_t now_ms);
 void federation_done(struct federation *federation, uint64_t now_ms); /* the storage action */
 void federation_added(struct federation *federation, uint64_t token, uint64_t now_ms);
+/* The new model is made and on its way to the store: combiners may fetch it meanwhile. */
+void federation_made(struct federation *federation, const struct fed_ahead *ahead);
 /* The model's blob is written and durable. Takes over *base: the new model. */
 void federation_finished(struct federation *federation,
                          struct federation_base *base,

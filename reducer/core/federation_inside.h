@@ -82,6 +82,7 @@ void closing_cancel(struct federation *fed, uint64_t now_ms);
 void closing_recorded(struct federation *fed); /* COMMITTING or RECORDING is written */
 void closing_derived(struct federation *fed, uint64_t now_ms);
 void closing_send_done(struct federation *fed, uint64_t link, const char *round_id);
+void closing_send_ahead(struct federation *fed, const struct fed_ahead *ahead);
 void closing_send_validate(struct federation *fed, const struct roster_combiner *combiner);
 void closing_send_validates(struct federation *fed); /* to all combiners */
 struct round_patience closing_patience(const struct federation *fed);

@@ -318,6 +318,8 @@ static void hear(struct fake_combiner *fake, struct fed_down *down)
         (void)pthread_cond_broadcast(&fake->changed);
         (void)pthread_mutex_unlock(&fake->lock);
         break;
+    case FED_DOWN_AHEAD:
+        break; /* a combiner need not do anything about it */
     }
 }
 

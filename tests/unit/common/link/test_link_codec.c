@@ -310,6 +310,11 @@ static void test_the_rest_down(void **state)
     out = (struct fed_down){.type = FED_DOWN_RECORD_ACK, .record_ack = {UINT64_MAX}};
     assert_int_equal(send_down(&out, &in, &err), 0);
     assert_true(in.record_ack.seq == UINT64_MAX);
+    out = (struct fed_down){.type = FED_DOWN_AHEAD, .ahead = {"m", {1, [15] = 2}, 77}};
+    assert_int_equal(send_down(&out, &in, &err), 0);
+    assert_string_equal(in.ahead.model_id, "m");
+    assert_memory_equal(in.ahead.xxh128, out.ahead.xxh128, FED_XXH128_SIZE);
+    assert_int_equal(in.ahead.size_bytes, 77);
     out = (struct fed_down){.type = FED_DOWN_VALIDATE,
                             .validate = {.session_id = "s",
                                          .round_id = "3",

@@ -50,6 +50,9 @@ static void say_down(struct fixture *f, const struct fed_down *down)
     case FED_DOWN_RECORD_ACK:
         say(f, "record ack");
         break;
+    case FED_DOWN_AHEAD:
+        say(f, "ahead %s", down->ahead.model_id);
+        break;
     }
 }
 
