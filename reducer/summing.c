@@ -189,7 +189,6 @@ static int hash_model(struct summing_task *task, struct fed_err *err)
     return fed_both_once(view.data, view.size, task->base.sha256, task->base.xxh128, err);
 }
 
-
 static int load(struct summing_task *task, struct fed_err *err)
 {
     FED_CLEANUP(fed_npz_free_p) struct fed_npz *npz = NULL;

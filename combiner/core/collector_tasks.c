@@ -62,8 +62,8 @@ void tasks_need_model(struct collector *collector,
     size_t i = find_model(collector, model_id);
     struct collector_model *model;
 
-    tasks_sweep_models(collector);
     fed_id_copy(collector->newest_model_id, model_id);
+    tasks_sweep_models(collector); /* the newest before it makes room */
     if (i == COLLECTOR_MODELS_MAX) {
         i = 0;
         while (i < COLLECTOR_MODELS_MAX && collector->models[i].model_id[0] != '\0') {
@@ -80,7 +80,6 @@ void tasks_need_model(struct collector *collector,
     if (!model->is_ready && !model->is_asked) {
         ask_model(collector, model);
     }
-    tasks_sweep_models(collector);
 }
 
 void tasks_ask_models(struct collector *collector)

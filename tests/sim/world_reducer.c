@@ -172,6 +172,7 @@ finish(struct reducer *reducer, const struct round *round, struct federation_bas
     struct fed_entry *entries = NULL;
     uint64_t values[WORLD_VALUES];
     char model_id[FED_UUID_SIZE];
+    struct fed_ahead ahead = {0};
     size_t n_entries = 0;
     uint64_t sum = 0;
 
@@ -183,10 +184,16 @@ finish(struct reducer *reducer, const struct round *round, struct federation_bas
         values[i] = base->values[i] + reducer->sum[i];
     }
     world_put_blob(reducer->proc.world, model_id, values);
+    *ret_base = make_base(model_id);
+    fed_id_copy(ahead.model_id, model_id);
+    memcpy(ahead.xxh128, ret_base->xxh128, sizeof(ahead.xxh128));
+    ahead.size_bytes = ret_base->size_bytes;
+    federation_made(reducer->core, &ahead);
+    reducer_turn(reducer);
     if (world_point(&reducer->proc, "reducer.blob_written")) {
+        federation_base_deinit(ret_base);
         return false;
     }
-    *ret_base = make_base(model_id);
     return true;
 }
 

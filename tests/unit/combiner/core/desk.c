@@ -226,6 +226,14 @@ void desk_close_round(struct desk *f, const char *round_id, uint64_t seq)
     collector_down(f->collector, &down, f->now_ms);
 }
 
+void desk_ahead(struct desk *f, const char *model)
+{
+    struct fed_down down = {.type = FED_DOWN_AHEAD, .ahead.size_bytes = 8};
+
+    fed_id_copy(down.ahead.model_id, model);
+    collector_down(f->collector, &down, f->now_ms);
+}
+
 void desk_done(struct desk *f, const char *round_id, enum fed_round_outcome outcome)
 {
     struct fed_down down = {.type = FED_DOWN_DONE};

@@ -39,6 +39,8 @@ void desk_validate(struct desk *f, const char *model, const char *client_id);
 
 void desk_close_round(struct desk *f, const char *round_id, uint64_t seq);
 
+void desk_ahead(struct desk *f, const char *model);
+
 void desk_done(struct desk *f, const char *round_id, enum fed_round_outcome outcome);
 
 struct collector_announcement

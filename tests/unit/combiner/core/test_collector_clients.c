@@ -277,6 +277,38 @@ static void test_models_stay_while_they_are_needed(void **state)
     assert_false(collector_is_model(f->collector, "m1"));
 }
 
+/* A model is fetched while the reducer stores it: the next round's tasks go out with its plan. One
+ * that has come to nothing goes with the next. */
+static void test_a_model_is_fetched_ahead_of_its_plan(void **state)
+{
+    struct desk *f = *state;
+
+    desk_open_round(f);
+    desk_pass_over(f);
+    desk_ahead(f, "m2");
+    desk_expect(f, "fetch m2\n");
+    desk_ahead(f, "m3"); /* the round is made again, of others */
+    desk_expect(f, "drop m2\n"
+                   "fetch m3\n");
+    desk_ahead(f, "m3");
+    collector_model_coming(f->collector, "m3", f->now_ms);
+    collector_model_ready(f->collector, "m3", f->now_ms);
+    desk_expect(f, "");
+    assert_true(collector_is_model(f->collector, "m1")); /* the open round's */
+    desk_done(f, "7", FED_ROUND_COMMITTED);
+    desk_pass_over(f);
+    desk_plan(f, "8", 1, "m3", "ann bob");
+    desk_expect(f, "store 8/1\n"
+                   "reset 8/1\n"
+                   "train ann on s11: round 8 from m3, data\n"
+                   "train bob on s12: round 8 from m3, data\n");
+    desk_ahead(f, "m4");
+    desk_done(f, "8", FED_ROUND_FAILED);
+    desk_pass_over(f);
+    desk_plan(f, "9", 1, "m3", "ann bob");
+    assert_false(collector_is_model(f->collector, "m4"));
+}
+
 /* -- a restart -------------------------------------------------------------------------------- */
 
 static void recover(struct desk *f, bool is_sealed)
@@ -399,6 +431,7 @@ int main(void)
         TEST(test_tasks_go_out_while_their_model_comes),
         TEST(test_tasks_of_a_lost_model_go_out_again),
         TEST(test_models_stay_while_they_are_needed),
+        TEST(test_a_model_is_fetched_ahead_of_its_plan),
         TEST(test_recovery_while_collecting),
         TEST(test_recovery_when_sealed),
         TEST(test_recovery_has_a_bound),

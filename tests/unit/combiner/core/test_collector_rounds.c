@@ -49,8 +49,8 @@ static void test_one_round(void **state)
     desk_expect(f, "drop round 7\n");
     desk_plan(f, "8", 1, "m2", "ann bob");
     desk_expect(f, "store 8/1\n"
-                   "fetch m2\n"
-                   "drop m1\n");
+                   "drop m1\n"
+                   "fetch m2\n");
 }
 
 static void test_seal_waits_for_the_log_and_the_folds(void **state)

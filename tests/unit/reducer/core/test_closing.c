@@ -206,6 +206,29 @@ static void test_a_missing_partial_is_given_up(void **state)
                         "combiner_lost");
 }
 
+/* Whoever is linked may fetch the model while it is stored; once it is no more, nobody is told. */
+static void test_a_made_model_is_told_of_ahead(void **state)
+{
+    struct fixture *f = *state;
+    const struct fed_ahead ahead = {.model_id = "m1", .size_bytes = 8};
+
+    all_admitted(f);
+    federation_made(f->federation, &ahead);
+    expect(f, "");
+    (void)partial(f, "c1", "1/1", 11, "ann bob");
+    federation_added(f->federation, 11, f->now_ms);
+    (void)partial(f, "c2", "1/1", 12, "cay");
+    federation_added(f->federation, 12, f->now_ms);
+    pass_over(f);
+    federation_made(f->federation, &ahead);
+    expect(f, "L2 ahead m1\n"
+              "L1 ahead m1\n");
+    finished(f, "m1");
+    pass_over(f);
+    federation_made(f->federation, &ahead);
+    expect(f, "");
+}
+
 static void test_after_the_deadline_there_is_less_time(void **state)
 {
     struct fixture *f = *state;
@@ -312,6 +335,7 @@ int main(void)
         TEST(test_a_combiner_without_clients_to_wait_for_has_its_own_grace),
         TEST(test_clients_of_a_restarted_combiner_are_waited_for),
         TEST(test_a_missing_partial_is_given_up),
+        TEST(test_a_made_model_is_told_of_ahead),
         TEST(test_after_the_deadline_there_is_less_time),
         TEST(test_a_closing_round_waits_for_a_combiner_that_restarts),
         TEST(test_but_not_much_beyond_the_deadline),
