@@ -100,7 +100,7 @@ static void do_remove(void *arg)
 
     base_close(&model->base);
     if (!model->is_kept) {
-        (void)unlink(model->path);
+        fed_spare_give(spool_get_spare(model->models->config.spool), model->path);
         (void)unlink(model->raw_path);
     }
 }
@@ -280,6 +280,7 @@ static void fetch_model(struct model *model)
         .model_id = model->id,
         .size_bytes = model->size_bytes,
         .path = model->path,
+        .spare = spool_get_spare(config->spool),
         .seed = config->seed,
     };
 

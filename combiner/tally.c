@@ -144,6 +144,7 @@ static int write_partial(const struct tally *tally,
 
     partial.path = path;
     partial.combiner_id = spool_get_id(tally->spool);
+    partial.spare = spool_get_spare(tally->spool);
     return rc < 0 ? rc : summing_write(tally->sum, &partial, ret_digest, err);
 }
 

@@ -310,7 +310,7 @@ int summing_write(const struct summing *summing,
         partial.sum_examples += what->entries[i].examples;
     }
     rc = fed_partial_write_with(what->path, &partial, summing == NULL ? NULL : summing->sums,
-                                what->hook, err);
+                                what->spare, what->hook, err);
     if (rc == 0) {
         memcpy(ret_digest, partial.digest, FED_DIGEST_SIZE);
     }

@@ -79,6 +79,7 @@ struct summing_partial {
     const struct fed_plan *plan;
     struct fed_entry *entries; /* (n_entries,) */
     size_t n_entries;
+    struct fed_spare *spare;             /* whose file it may be written over; may be NULL */
     const struct fed_partial_hook *hook; /* NULL: nobody reads along */
 };
 FED_NODISCARD int summing_write(const struct summing *summing,

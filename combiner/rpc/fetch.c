@@ -101,19 +101,26 @@ static void restart(struct fetch *fetch)
 
 /* -- on a worker ------------------------------------------------------------------------------- */
 
-/* The first chunk's file is a new one: who reads in the old one's map finds it as it was. */
+/* The first chunk's file is another one: who reads in the old one's map finds it as it was. It has
+ * its whole size at once. */
 static int open_part(struct fetch *fetch, int *ret_fd)
 {
     const bool is_first = fetch->written == 0;
-    const int flags = is_first ? O_RDWR | O_CREAT | O_EXCL : O_WRONLY | O_APPEND;
+    int rc = 0;
 
     if (is_first) {
         fed_map_close(&fetch->map);
         (void)unlink(fetch->part);
+        rc = fed_spare_take(fetch->config.spare, fetch->part, fetch->config.size_bytes, ret_fd,
+                            &fetch->err);
+    } else {
+        *ret_fd = open(fetch->part, O_WRONLY | O_CLOEXEC);
+        if (*ret_fd < 0 || lseek(*ret_fd, (off_t)fetch->written, SEEK_SET) < 0) {
+            rc = fed_file_error(&fetch->err, "open", fetch->part);
+        }
     }
-    *ret_fd = open(fetch->part, flags | O_CLOEXEC, 0640);
-    if (*ret_fd < 0) {
-        return fed_file_error(&fetch->err, "open", fetch->part);
+    if (rc < 0) {
+        return rc;
     }
     return !is_first || fetch->config.size_bytes == 0
                ? 0

@@ -18,6 +18,7 @@
 
 #include "common/base/err.h"
 #include "common/base/file.h"
+#include "common/base/spare.h"
 #include "common/link/link.h"
 #include "common/rpc/rpc_client.h"
 #include "common/sync/loop.h"
@@ -30,8 +31,9 @@ struct fetch_config {
     const char *model_id;
     uint8_t xxh128[FED_XXH128_SIZE];
     uint64_t size_bytes;
-    const char *path; /* of the whole file; under way it is PATH.part */
-    uint64_t seed;    /* of the jitter */
+    const char *path;        /* of the whole file; under way it is PATH.part */
+    struct fed_spare *spare; /* whose file it may be written over; may be NULL */
+    uint64_t seed;           /* of the jitter */
 };
 
 /* On the loop. */

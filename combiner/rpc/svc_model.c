@@ -198,9 +198,9 @@ static void look_over(struct upload *upload)
 
 static void do_discard(void *arg)
 {
-    const struct upload *upload = arg;
+    struct upload *upload = arg;
 
-    spool_drop_incoming(upload->front->parts.spool, upload->upload.file.serial);
+    spool_drop_incoming(upload->front->parts.spool, &upload->upload.file);
 }
 
 static void after_discard(void *arg)

@@ -27,12 +27,18 @@
 #define ROUNDS_MAX     64U    /* as above */
 #define SERIAL_SPACING 1024U  /* serials a millisecond of the clock makes room for */
 
+/* Spare files: about twice what a round of 16 clients with the CNN writes. */
+#define SPARE_FILES_MAX 32U
+#define SPARE_BYTES_MAX (256ULL * 1024 * 1024)
+#define SPARE_FREE_MIN  (2 * SPARE_BYTES_MAX)
+
 struct spool {
     char folder[FED_PATH_SIZE];
     char combiner_id[FED_ID_SIZE];
     int lock_fd;
     bool is_synced;                /* an admission is flushed before it is one */
-    _Atomic uint64_t *next_serial; /* owned; the one thing that changes */
+    _Atomic uint64_t *next_serial; /* owned; changes, as the next does inside */
+    struct fed_spare *spare;       /* owned */
 };
 
 /* -- paths ------------------------------------------------------------------------------------- */
@@ -44,14 +50,6 @@ int spool_path(const struct spool *spool,
                struct fed_err *err)
 {
     return fed_path_format(ret_path, err, "%s/%s/%s", spool->folder, folder, name);
-}
-
-static int path_incoming(const struct spool *spool,
-                         uint64_t serial,
-                         char ret_path[FED_PATH_SIZE],
-                         struct fed_err *err)
-{
-    return fed_path_format(ret_path, err, "%s/incoming/%" PRIu64, spool->folder, serial);
 }
 
 int spool_path_upload(const struct spool *spool,
@@ -199,6 +197,16 @@ static int make_folders(const struct spool *spool, struct fed_err *err)
     return rc;
 }
 
+static int open_spare(struct spool *spool, struct fed_err *err)
+{
+    static const struct fed_spare_limits limits = {SPARE_FILES_MAX, SPARE_BYTES_MAX,
+                                                   SPARE_FREE_MIN};
+    char path[FED_PATH_SIZE];
+    const int rc = fed_path_format(path, err, "%s/spare", spool->folder);
+
+    return rc < 0 ? rc : fed_spare_open(path, &limits, &spool->spare, err);
+}
+
 int spool_open(const char *folder, bool is_synced, struct spool **ret_spool, struct fed_err *err)
 {
     FED_CLEANUP(spool_close_p) struct spool *spool = calloc(1, sizeof(*spool));
@@ -223,6 +231,7 @@ int spool_open(const char *folder, bool is_synced, struct spool **ret_spool, str
     rc = rc < 0 ? rc : make_folders(spool, err);
     rc = rc < 0 ? rc : sweep(spool, "incoming", is_any, err);
     rc = rc < 0 ? rc : sweep(spool, "models", is_partly, err);
+    rc = rc < 0 ? rc : open_spare(spool, err);
     if (rc == 0) {
         *ret_spool = FED_TAKE(spool);
     }
@@ -235,6 +244,7 @@ struct spool *spool_close(struct spool *spool)
         if (spool->lock_fd >= 0) {
             (void)close(spool->lock_fd);
         }
+        (void)fed_spare_close(spool->spare);
         free(spool->next_serial);
         free(spool);
     }
@@ -244,6 +254,11 @@ struct spool *spool_close(struct spool *spool)
 const char *spool_get_id(const struct spool *spool)
 {
     return spool->combiner_id;
+}
+
+struct fed_spare *spool_get_spare(const struct spool *spool)
+{
+    return spool->spare;
 }
 
 bool spool_is_synced(const struct spool *spool)
@@ -264,67 +279,6 @@ static void note_serial(const struct spool *spool, uint64_t serial)
 }
 
 /* -- uploads ----------------------------------------------------------------------------------- */
-
-int spool_add(const struct spool *spool,
-              struct spool_file *file,
-              const struct fed_pieces *chunk,
-              struct fed_err *err)
-{
-    char path[FED_PATH_SIZE];
-    int fd;
-    int rc = path_incoming(spool, file->serial, path, err);
-
-    if (rc < 0) {
-        return rc;
-    }
-    /* Opened for each chunk: thousands of unfinished uploads hold no descriptors. */
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-    if (fd < 0) {
-        return fed_file_error(err, "create", path);
-    }
-    rc = fed_file_write_pieces(fd, chunk, err);
-    if (close(fd) != 0 && rc == 0) {
-        rc = fed_file_error(err, "close", path);
-    }
-    for (size_t i = 0; i < chunk->n && rc == 0; i++) {
-        file->size_bytes += chunk->views[i].size;
-        file->crc = fed_crc32(file->crc, chunk->views[i].data, chunk->views[i].size);
-    }
-    return rc;
-}
-
-int spool_publish(const struct spool *spool, const struct spool_upload *upload, struct fed_err *err)
-{
-    char from[FED_PATH_SIZE];
-    char to[FED_PATH_SIZE];
-    int rc = path_incoming(spool, upload->file.serial, from, err);
-
-    rc = rc < 0 ? rc : spool_path_upload(spool, upload, to, err);
-    if (rc == 0 && upload->file.size_bytes == 0) {
-        rc = fed_file_replace(to, (struct fed_view){0}, false, err);
-    } else if (rc == 0 && rename(from, to) != 0) {
-        rc = fed_file_error(err, "rename to", to);
-    }
-    return rc;
-}
-
-void spool_drop_incoming(const struct spool *spool, uint64_t serial)
-{
-    char path[FED_PATH_SIZE];
-
-    if (path_incoming(spool, serial, path, NULL) == 0) {
-        (void)unlink(path);
-    }
-}
-
-void spool_drop_upload(const struct spool *spool, const struct spool_upload *upload)
-{
-    char path[FED_PATH_SIZE];
-
-    if (spool_path_upload(spool, upload, path, NULL) == 0) {
-        (void)unlink(path);
-    }
-}
 
 /* "<id>~<serial>~<bytes>~<crc32>" */
 static bool parse_upload(const char *name, struct spool_upload *ret_upload)
@@ -547,8 +501,26 @@ void spool_drop_update(const struct spool *spool, const char *round_id, uint64_t
     char path[FED_PATH_SIZE];
 
     if (spool_path_update(spool, round_id, serial, path, NULL) == 0) {
-        (void)unlink(path);
+        fed_spare_give(spool->spare, path);
     }
+}
+
+/* Plan and log are too small to be kept. */
+static void give_all(const struct spool *spool, const char *folder)
+{
+    char path[FED_PATH_SIZE];
+    DIR *dir = opendir(folder);
+
+    if (dir == NULL) {
+        return;
+    }
+    for (const struct dirent *entry = next_entry(dir); entry != NULL; entry = next_entry(dir)) {
+        if (is_any(entry->d_name) &&
+            fed_path_format(path, NULL, "%s/%s", folder, entry->d_name) == 0) {
+            fed_spare_give(spool->spare, path);
+        }
+    }
+    (void)closedir(dir);
 }
 
 void spool_drop_round(const struct spool *spool, const char *round_id)
@@ -556,6 +528,7 @@ void spool_drop_round(const struct spool *spool, const char *round_id)
     char path[FED_PATH_SIZE];
 
     if (spool_path_round(spool, round_id, NULL, path, NULL) == 0) {
+        give_all(spool, path);
         (void)!fed_folder_remove(path, NULL);
     }
 }

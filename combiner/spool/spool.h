@@ -11,6 +11,13 @@
  *   SPOOL/rounds/<round_id>/update-<serial>       admitted updates
  *   SPOOL/rounds/<round_id>/checkpoint   the sum of those whose files have gone (checkpoint.h)
  *   SPOOL/rounds/<round_id>/partial      the sealed sum
+ *   SPOOL/spare/                      files that uploads, models and sums are written over
+ *                                     (common/base/spare.h); emptied at a start
+ *
+ * Each of these is checked before it is used after a start, so that it may be a spare file, which
+ * after a power cut may have its old bytes: an upload and an update by the CRC-32 and the size in
+ * name and log, a checkpoint and a partial by their digests (the partial's is in the log, too), a
+ * model by the plan's SHA-256. Files under way are removed.
  *
  * Nothing here is flushed: the page cache outlives the process. After a power cut, records and
  * files whose length or CRC-32 does not hold are dropped. A spool opened with is_synced flushes
@@ -31,13 +38,15 @@
 #include "common/base/cleanup.h"
 #include "common/base/err.h"
 #include "common/base/file.h"
+#include "common/base/spare.h"
 #include "common/link/link.h"
 
 /* A whole uploaded file: in uploads/ until its announcement, then in its round's folder. */
 struct spool_file {
     uint64_t serial;
     uint64_t size_bytes;
-    uint32_t crc; /* CRC-32 of all its bytes */
+    uint32_t crc;        /* CRC-32 of all its bytes */
+    uint64_t lent_bytes; /* of the spare file it is written over, until it is cut or dropped */
 };
 
 struct spool_upload {
@@ -74,6 +83,7 @@ struct spool *spool_close(struct spool *spool); /* accepts NULL */
 FED_DEFINE_CLEANUP(struct spool, spool_close);
 
 const char *spool_get_id(const struct spool *spool); /* combiner_id */
+struct fed_spare *spool_get_spare(const struct spool *spool);
 bool spool_is_synced(const struct spool *spool);
 uint64_t spool_take_serial(struct spool *spool); /* any thread */
 
@@ -110,9 +120,9 @@ FED_NODISCARD int spool_add(const struct spool *spool,
 
 /* incoming/<serial> becomes the whole upload; an upload without bytes is made an empty file. */
 FED_NODISCARD int
-spool_publish(const struct spool *spool, const struct spool_upload *upload, struct fed_err *err);
+spool_publish(const struct spool *spool, struct spool_upload *upload, struct fed_err *err);
 
-void spool_drop_incoming(const struct spool *spool, uint64_t serial);
+void spool_drop_incoming(const struct spool *spool, struct spool_file *file);
 void spool_drop_upload(const struct spool *spool, const struct spool_upload *upload);
 
 /* The uploads found, oldest first; of those with one id only the newest is kept. Free *ret_uploads.

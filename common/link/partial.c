@@ -75,6 +75,7 @@ encode_header(struct fed_buf *buf, const struct fed_partial *partial, struct fed
 struct writing {
     const char *file;
     const struct fed_partial_hook *hook; /* may be NULL */
+    struct fed_spare *spare;             /* may be NULL */
     int fd;
     uint64_t size; /* so far */
     struct fed_xxh128 *hash;
@@ -123,10 +124,10 @@ static int write_all(struct writing *writing,
     rc = encode_header(&header, partial, err);
     memcpy(prefix, MAGIC, 8); /* NOLINT(bugprone-not-null-terminated-result): no text */
     fed_store_le64(prefix + 8, header.size);
-    if (rc == 0 &&
-        ftruncate(writing->fd, (off_t)(PREFIX_SIZE + header.size + size + FED_DIGEST_SIZE)) != 0) {
-        rc = fed_file_error(err, "write", writing->file);
-    }
+    rc = rc < 0 ? rc
+                : fed_spare_take(writing->spare, writing->file,
+                                 PREFIX_SIZE + header.size + size + FED_DIGEST_SIZE, &writing->fd,
+                                 err);
     rc = rc < 0 ? rc : put(writing, prefix, PREFIX_SIZE, err);
     rc = rc < 0 ? rc : put(writing, header.data, header.size, err);
     rc = rc < 0 ? rc : put_sums(writing, (const uint8_t *)sums, size, err);
@@ -149,11 +150,8 @@ static int write_file(struct writing *writing,
         return rc;
     }
     (void)unlink(writing->file); /* never written over: somebody may have it mapped */
-    writing->fd = open(writing->file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-    if (writing->fd < 0) {
-        rc = fed_file_error(err, "create", writing->file);
-    } else {
-        rc = write_all(writing, partial, sums, err);
+    rc = write_all(writing, partial, sums, err);
+    if (writing->fd >= 0) {
         (void)close(writing->fd);
     }
     (void)fed_xxh128_free(writing->hash);
@@ -165,17 +163,18 @@ int fed_partial_write(const char *path,
                       const int64_t *sums,
                       struct fed_err *err)
 {
-    return fed_partial_write_with(path, partial, sums, NULL, err);
+    return fed_partial_write_with(path, partial, sums, NULL, NULL, err);
 }
 
 int fed_partial_write_with(const char *path,
                            struct fed_partial *partial,
                            const int64_t *sums,
+                           struct fed_spare *spare,
                            const struct fed_partial_hook *hook,
                            struct fed_err *err)
 {
     char temporary[FED_PATH_SIZE];
-    struct writing writing = {.file = temporary, .hook = hook};
+    struct writing writing = {.file = temporary, .hook = hook, .spare = spare, .fd = -1};
     int rc = fed_path_format(temporary, err, "%s.tmp", path);
 
     if (rc < 0) {

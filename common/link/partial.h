@@ -16,6 +16,7 @@
 
 #include "common/base/err.h"
 #include "common/base/file.h"
+#include "common/base/spare.h"
 #include "common/link/link.h"
 
 struct fed_partial {
@@ -45,7 +46,8 @@ FED_NODISCARD int fed_partial_write(const char *path,
 
 /* The same, while somebody reads it already: `grown(arg, file, size)` is called, with a rising
  * size, when so many bytes of `file` are there. The file has its whole size before the first call,
- * and becomes `path` after the last, which comes before the trailer is written. */
+ * and becomes `path` after the last, which comes before the trailer is written. It may be one of
+ * `spare` (may be NULL): what is in a partial counts only with its digest. */
 struct fed_partial_hook {
     void (*grown)(void *arg, const char *file, uint64_t size);
     void *arg;
@@ -53,6 +55,7 @@ struct fed_partial_hook {
 FED_NODISCARD int fed_partial_write_with(const char *path,
                                          struct fed_partial *partial,
                                          const int64_t *sums,
+                                         struct fed_spare *spare,
                                          const struct fed_partial_hook *hook,
                                          struct fed_err *err);
 

@@ -1,9 +1,12 @@
 /* The spool's folder: who holds it, what survives, what is dropped. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +42,19 @@ int fdatasync(int fildes)
     return 0;
 }
 
+/* In libc's place: the next `n_full` times the disk is full. */
+static unsigned n_full;
+
+ssize_t writev(int fd, const struct iovec *iovec, int count)
+{
+    if (n_full > 0) {
+        n_full--;
+        errno = ENOSPC;
+        return -1;
+    }
+    return syscall(SYS_writev, fd, iovec, count);
+}
+
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
@@ -68,6 +84,7 @@ static void reopen(struct fixture *f)
     assert_int_equal(spool_open(f->path, f->is_synced, &f->spool, &f->err), 0);
 }
 
+/* In two chunks. */
 static struct spool_upload upload(struct fixture *f, const char *id, const char *content)
 {
     struct spool_upload upload = {.file.serial = spool_take_serial(f->spool)};
@@ -75,9 +92,11 @@ static struct spool_upload upload(struct fixture *f, const char *id, const char 
                                      fed_view_str(content + strlen(content) / 2)};
 
     fed_id_copy(upload.id, id);
-    assert_int_equal(
-        spool_add(f->spool, &upload.file, &(struct fed_pieces){views, 2, strlen(content)}, &f->err),
-        0);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(spool_add(f->spool, &upload.file,
+                                   &(struct fed_pieces){&views[i], 1, views[i].size}, &f->err),
+                         0);
+    }
     assert_int_equal(spool_publish(f->spool, &upload, &f->err), 0);
     return upload;
 }
@@ -179,6 +198,136 @@ static struct fed_plan make_plan(const char *round_id, uint64_t plan_seq)
 
     (void)snprintf(plan.round_id, sizeof(plan.round_id), "%s", round_id);
     return plan;
+}
+
+/* -- spare files --------------------------------------------------------------------------------
+ */
+
+#define LARGE 400000U
+
+/* A text of `size` times one letter, with another at its end, until the next. */
+static const char *letters(char letter, size_t size)
+{
+    static char text[LARGE + 1];
+
+    assert_true(size <= LARGE);
+    memset(text, letter, size);
+    text[size - 1] = '.';
+    text[size] = '\0';
+    return text;
+}
+
+static ino_t find_inode(struct fixture *f, const struct spool_upload *upload, off_t *ret_size)
+{
+    char path[FED_PATH_SIZE];
+    struct stat st;
+
+    assert_int_equal(spool_path_upload(f->spool, upload, path, &f->err), 0);
+    assert_int_equal(stat(path, &st), 0);
+    *ret_size = st.st_size;
+    return st.st_ino;
+}
+
+static void need_spare(const struct fixture *f)
+{
+    if (!fed_spare_is_on(spool_get_spare(f->spool))) {
+        skip();
+    }
+}
+
+static void test_an_upload_is_written_over_a_spare_file(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_upload one = upload(f, "one", letters('a', LARGE));
+    struct spool_upload *found = NULL;
+    off_t size = 0;
+    const ino_t inode = find_inode(f, &one, &size);
+
+    need_spare(f);
+    spool_drop_upload(f->spool, &one);
+    one = upload(f, "two", letters('b', LARGE / 2));
+    assert_int_equal(find_inode(f, &one, &size), inode);
+    assert_int_equal(size, LARGE / 2);
+    reopen(f);
+    assert_int_equal(list(f, &found), 1); /* its name says what it is */
+    assert_int_equal(found[0].file.size_bytes, LARGE / 2);
+    free(found);
+    spool_drop_incoming(f->spool, &one.file); /* none: nothing happens */
+}
+
+/* What is lent to an upload that never ends is in the bounds; given up, it is there again. */
+static void test_an_upload_given_up_gives_its_room_back(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_upload one = upload(f, "one", letters('a', LARGE));
+    struct spool_upload half = {.id = "half", .file.serial = spool_take_serial(f->spool)};
+    const struct fed_view view = fed_view_of(letters('b', LARGE / 2), LARGE / 2);
+    off_t size = 0;
+    const ino_t inode = find_inode(f, &one, &size);
+
+    need_spare(f);
+    spool_drop_upload(f->spool, &one);
+    assert_int_equal(
+        spool_add(f->spool, &half.file, &(struct fed_pieces){&view, 1, view.size}, &f->err), 0);
+    assert_int_equal(half.file.lent_bytes, LARGE);
+    spool_drop_incoming(f->spool, &half.file);
+    assert_int_equal(half.file.lent_bytes, 0);
+    one = upload(f, "two", letters('c', LARGE));
+    assert_int_equal(find_inode(f, &one, &size), inode);
+}
+
+/* Killed between the link and the log, or between the log and the unlink, an update has two names:
+ * the upload goes, the update stays as it is. */
+static void test_an_admitted_file_is_not_written_over(void **state)
+{
+    struct fixture *f = *state;
+    const struct fed_plan plan = make_plan("7", 1);
+    struct spool_upload one;
+    char from[FED_PATH_SIZE];
+    char to[FED_PATH_SIZE];
+    struct fed_buf buf;
+
+    need_spare(f);
+    assert_int_equal(spool_store_plan(f->spool, &plan, &f->err), 0);
+    one = upload(f, "one", letters('a', LARGE));
+    assert_int_equal(spool_path_upload(f->spool, &one, from, &f->err), 0);
+    assert_int_equal(spool_path_update(f->spool, "7", one.file.serial, to, &f->err), 0);
+    assert_int_equal(link(from, to), 0);
+    spool_drop_upload(f->spool, &one);
+    one = upload(f, "two", letters('b', LARGE));
+    buf = test_file_read(to);
+    assert_int_equal(buf.size, LARGE);
+    assert_int_equal(buf.data[0], 'a');
+    fed_buf_deinit(&buf);
+    /* The round over, its file is one to be written over. */
+    spool_drop_round(f->spool, "7");
+    assert_int_equal(access(to, F_OK), -1);
+    assert_true(fed_spare_clear(spool_get_spare(f->spool)));
+}
+
+static void test_on_a_full_disk_spare_files_make_room(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_upload one = upload(f, "one", letters('a', LARGE));
+    struct spool_upload two = upload(f, "two", letters('a', LARGE));
+    struct spool_upload *found = NULL;
+
+    need_spare(f);
+    spool_drop_upload(f->spool, &one);
+    spool_drop_upload(f->spool, &two);
+    n_full = 1;
+    one = upload(f, "one", letters('b', LARGE));
+    assert_int_equal(n_full, 0);
+    assert_false(fed_spare_clear(spool_get_spare(f->spool)));
+    assert_int_equal(list(f, &found), 1);
+    free(found);
+    n_full = 1;
+    two = (struct spool_upload){.id = "two", .file.serial = spool_take_serial(f->spool)};
+    assert_int_equal(spool_add(f->spool, &two.file,
+                               &(struct fed_pieces){&(struct fed_view){"abc", 3}, 1, 3}, &f->err),
+                     -FED_E_IO);
+    assert_non_null(strstr(f->err.msg, "No space left"));
+    spool_drop_incoming(f->spool, &two.file);
 }
 
 static struct fed_entry entry(const char *client_id, const char *update_id, uint64_t examples)
@@ -550,6 +699,10 @@ int main(void)
         TEST(test_identity_is_kept),
         TEST(test_uploads_survive_and_half_ones_do_not),
         TEST(test_a_damaged_upload_is_dropped),
+        TEST(test_an_upload_is_written_over_a_spare_file),
+        TEST(test_an_upload_given_up_gives_its_room_back),
+        TEST(test_an_admitted_file_is_not_written_over),
+        TEST(test_on_a_full_disk_spare_files_make_room),
         TEST(test_a_round_is_recovered),
         TEST(test_a_plan_of_protocol_1_is_read),
         TEST(test_of_one_client_the_first_whole_update_counts),
