@@ -47,7 +47,7 @@ add_sums(const struct making_sums *sums, uint64_t first, size_t n, int64_t ret_s
 {
     memset(ret_sums, 0, n * sizeof(*ret_sums));
     for (size_t i = 0; i < sums->n_parts; i++) {
-        fed_partial_add_bytes(ret_sums, sums->parts[i] + 8 * first, n);
+        fed_partial_sums_add(sums->parts[i], first, n, ret_sums);
     }
 }
 

@@ -14,12 +14,13 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/link/partial.h"
 #include "common/model/npz.h"
 
 #define MAKING_THREADS_MAX 4U
 
 struct making_sums {
-    const uint8_t *const *parts; /* (n_parts,) each of all elements, 8 bytes each, little-endian */
+    const struct fed_partial_sums *const *parts; /* (n_parts,) each of all elements */
     size_t n_parts;
     uint64_t examples;
     const int32_t *scale_bits; /* (n_tensors,) */

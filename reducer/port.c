@@ -203,7 +203,7 @@ static uint64_t check_partial(void *arg,
         return 0; /* the base is being read: try again */
     }
     return HEADER_BASE_SIZE + round->n_tensors * HEADER_SCALE_SIZE +
-           round->n_clients * HEADER_ENTRY_SIZE + base->n_elements * sizeof(int64_t);
+           round->n_clients * HEADER_ENTRY_SIZE + fed_partial_body_max(base->n_elements);
 }
 
 /* Was it made from this round's base, with its scale? */

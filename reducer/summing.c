@@ -232,7 +232,7 @@ static int add(struct summing_task *task, struct fed_err *err)
 static void close_sums(struct summing *summing)
 {
     for (size_t i = 0; i < summing->own.n_added; i++) {
-        fed_map_close(&summing->own.added[i].map);
+        fed_partial_unmap(&summing->own.added[i].sums);
     }
 }
 
@@ -248,7 +248,7 @@ static int open_sums(struct summing *summing, uint64_t n_elements, struct fed_er
                              (unsigned long long)added->partial.n_params,
                              (unsigned long long)n_elements);
         } else {
-            rc = fed_partial_map(added->path, &added->partial, &added->map, &added->sums, err);
+            rc = fed_partial_map(added->path, &added->partial, &added->sums, err);
         }
     }
     return rc;
@@ -261,7 +261,7 @@ static int write_model(struct summing_task *task, struct fed_npz *npz, int fd, s
 {
     const struct fed_layout *layout = fed_npz_get_layout(npz);
     const struct summing *summing = task->summing;
-    const uint8_t **parts = NULL;
+    const struct fed_partial_sums **parts = NULL;
     struct making_sums sums = {.examples = task->sum_examples, .scale_bits = task->scale_bits};
     int rc;
 
@@ -279,7 +279,7 @@ static int write_model(struct summing_task *task, struct fed_npz *npz, int fd, s
     }
     for (size_t i = 0; i < summing->own.n_added; i++) {
         if (summing->own.added[i].partial.n_entries > 0) {
-            parts[sums.n_parts++] = summing->own.added[i].sums;
+            parts[sums.n_parts++] = &summing->own.added[i].sums;
         }
     }
     sums.parts = parts;

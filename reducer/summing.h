@@ -28,8 +28,7 @@
 struct summing_added {
     char path[FED_PATH_SIZE];
     struct fed_partial partial;
-    struct fed_map map;  /* while a model is made */
-    const uint8_t *sums; /* in it */
+    struct fed_partial_sums sums; /* mapped while a model is made */
 };
 
 struct summing {

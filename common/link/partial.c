@@ -1,5 +1,6 @@
 #include "common/link/partial.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,10 +13,9 @@
 #include "common/base/num.h"
 #include "common/model/checksum.h"
 #include "common/model/layout.h"
+#include "common/model/packing.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "sums are written as they are in memory");
-
-#define MAGIC       "CONFEDP2"
+#define MAGIC       "CONFEDP3"
 #define PREFIX_SIZE 16U
 #define HEADER_MAX  ((size_t)64 * 1024 * 1024)
 #define PIECE       ((size_t)1024 * 1024) /* bytes written and hashed at once */
@@ -79,6 +79,16 @@ struct writing {
     int fd;
     uint64_t size; /* so far */
     struct fed_xxh128 *hash;
+    uint8_t *buffer; /* (PIECE and a block,) packed sums that are not in the file yet */
+    size_t n_buffered;
+};
+
+/* The sums as they will be packed. */
+struct body {
+    uint64_t n_params;
+    uint64_t n_blocks;
+    uint64_t size;   /* bytes of widths and blocks */
+    uint8_t *widths; /* (n_blocks,) owned */
 };
 
 static int put(struct writing *writing, const void *data, size_t size, struct fed_err *err)
@@ -92,21 +102,82 @@ static int put(struct writing *writing, const void *data, size_t size, struct fe
     return rc;
 }
 
-/* In pieces that end where the chunks end in which the file is sent. */
-static int put_sums(struct writing *writing, const uint8_t *bytes, size_t size, struct fed_err *err)
+/* Write what is in the buffer, but for what is beyond the end of the chunk in which it is sent;
+ * that too, if it `is_last`. */
+static int flush(struct writing *writing, bool is_last, struct fed_err *err)
 {
+    const size_t room = PIECE - (size_t)(writing->size % PIECE);
     int rc = 0;
 
-    while (size > 0 && rc == 0) {
-        const size_t room = PIECE - (size_t)(writing->size % PIECE);
-        const size_t part = size < room ? size : room;
-        rc = put(writing, bytes, part, err);
+    if (writing->n_buffered >= room) {
+        rc = put(writing, writing->buffer, room, err);
+        writing->n_buffered -= room;
+        memmove(writing->buffer, writing->buffer + room, writing->n_buffered);
         if (rc == 0 && writing->hook != NULL) {
             writing->hook->grown(writing->hook->arg, writing->file, writing->size);
         }
-        bytes += part;
-        size -= part;
     }
+    if (rc == 0 && is_last) {
+        rc = put(writing, writing->buffer, writing->n_buffered, err);
+    }
+    return rc;
+}
+
+/* The sums of a block, of `n_params`. */
+static size_t count_in_block(uint64_t n_params, uint64_t block)
+{
+    const uint64_t left = n_params - block * FED_PACK_BLOCK;
+
+    return left < FED_PACK_BLOCK ? (size_t)left : FED_PACK_BLOCK;
+}
+
+static uint64_t count_blocks(uint64_t n_params)
+{
+    return n_params / FED_PACK_BLOCK + (n_params % FED_PACK_BLOCK != 0 ? 1 : 0);
+}
+
+uint64_t fed_partial_body_max(uint64_t n_params)
+{
+    return count_blocks(n_params) + n_params * FED_PACK_WIDTH_MAX;
+}
+
+/* Look at all sums: how wide each block is, and how large all that makes the body. */
+static int measure(const int64_t *sums, uint64_t n_params, struct body *body, struct fed_err *err)
+{
+    body->n_params = n_params;
+    body->n_blocks = count_blocks(n_params);
+    body->size = body->n_blocks;
+    body->widths = malloc((size_t)body->n_blocks + 1);
+    if (body->widths == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "partial sum");
+    }
+    for (uint64_t i = 0; i < body->n_blocks; i++) {
+        const size_t n = count_in_block(n_params, i);
+        const size_t width = fed_pack_width(sums + i * FED_PACK_BLOCK, n);
+        body->widths[i] = (uint8_t)width;
+        body->size += n * width;
+    }
+    return 0;
+}
+
+static int
+put_body(struct writing *writing, const int64_t *sums, const struct body *body, struct fed_err *err)
+{
+    int rc = put(writing, body->widths, (size_t)body->n_blocks, err);
+
+    writing->buffer = malloc(PIECE + FED_PACK_BLOCK * FED_PACK_WIDTH_MAX);
+    if (rc == 0 && writing->buffer == NULL) {
+        rc = fed_err_set(err, FED_E_NOMEM, "partial sum");
+    }
+    for (uint64_t i = 0; i < body->n_blocks && rc == 0; i++) {
+        const size_t n = count_in_block(body->n_params, i);
+        fed_pack(writing->buffer + writing->n_buffered, sums + i * FED_PACK_BLOCK, n,
+                 body->widths[i]);
+        writing->n_buffered += n * body->widths[i];
+        rc = flush(writing, false, err);
+    }
+    rc = rc < 0 ? rc : flush(writing, true, err);
+    free(writing->buffer);
     return rc;
 }
 
@@ -115,22 +186,28 @@ static int write_all(struct writing *writing,
                      const int64_t *sums,
                      struct fed_err *err)
 {
-    const size_t size = partial->n_entries == 0 ? 0 : (size_t)partial->n_params * sizeof(*sums);
     uint8_t prefix[PREFIX_SIZE];
+    struct body body = {0};
     struct fed_buf header;
     int rc;
 
     fed_buf_init(&header, HEADER_MAX);
     rc = encode_header(&header, partial, err);
+    if (rc == 0 && partial->n_entries > 0) {
+        rc = measure(sums, partial->n_params, &body, err);
+    }
     memcpy(prefix, MAGIC, 8); /* NOLINT(bugprone-not-null-terminated-result): no text */
     fed_store_le64(prefix + 8, header.size);
     rc = rc < 0 ? rc
                 : fed_spare_take(writing->spare, writing->file,
-                                 PREFIX_SIZE + header.size + size + FED_DIGEST_SIZE, &writing->fd,
-                                 err);
+                                 PREFIX_SIZE + header.size + body.size + FED_DIGEST_SIZE,
+                                 &writing->fd, err);
     rc = rc < 0 ? rc : put(writing, prefix, PREFIX_SIZE, err);
     rc = rc < 0 ? rc : put(writing, header.data, header.size, err);
-    rc = rc < 0 ? rc : put_sums(writing, (const uint8_t *)sums, size, err);
+    if (rc == 0 && partial->n_entries > 0) {
+        rc = put_body(writing, sums, &body, err);
+    }
+    free(body.widths);
     fed_buf_deinit(&header);
     if (rc == 0) {
         fed_xxh128_finish(writing->hash, partial->digest);
@@ -283,11 +360,25 @@ static int decode_header(struct cursor *c, struct fed_partial *partial, struct f
     return c->ok ? decode_entries(c, partial, err) : 0;
 }
 
+/* Do the widths make the `size` bytes that there are of widths and blocks? */
+static bool is_body_whole(const struct fed_partial *partial, const uint8_t *body, size_t size)
+{
+    const uint64_t n_params = partial->n_entries == 0 ? 0 : partial->n_params;
+    const uint64_t n_blocks = count_blocks(n_params);
+    uint64_t n_bytes = n_blocks;
+    bool ok = n_blocks <= size;
+
+    for (uint64_t i = 0; ok && i < n_blocks; i++) {
+        n_bytes += (uint64_t)count_in_block(n_params, i) * body[i];
+        ok = body[i] <= FED_PACK_WIDTH_MAX;
+    }
+    return ok && n_bytes == size;
+}
+
 static int load_header(const struct fed_map *map, struct fed_partial *partial, struct fed_err *err)
 {
     struct cursor c = {.ok = false};
     uint64_t header_size = 0;
-    uint64_t body_size;
     int rc;
 
     if (map->size >= PREFIX_SIZE + FED_DIGEST_SIZE && memcmp(map->data, MAGIC, 8) == 0) {
@@ -302,9 +393,9 @@ static int load_header(const struct fed_map *map, struct fed_partial *partial, s
     if (rc < 0) {
         return rc;
     }
-    body_size = partial->n_entries == 0 ? 0 : partial->n_params * 8;
     if (!c.ok || c.left != 0 ||
-        map->size != PREFIX_SIZE + header_size + body_size + FED_DIGEST_SIZE) {
+        !is_body_whole(partial, map->data + PREFIX_SIZE + header_size,
+                       map->size - PREFIX_SIZE - (size_t)header_size - FED_DIGEST_SIZE)) {
         return fed_err_set(err, FED_E_CORRUPT, "the partial sum's parts do not fit together");
     }
     return 0;
@@ -347,34 +438,80 @@ int fed_partial_open_hashed(const char *path,
     return 0;
 }
 
+/* Where each block begins, and whether they end where the trailer does. */
+static int find_blocks(struct fed_partial_sums *sums, uint64_t n_blocks, struct fed_err *err)
+{
+    const uint8_t *end = sums->map.data + sums->map.size - FED_DIGEST_SIZE;
+    uint64_t at = 0;
+
+    sums->starts = malloc(((size_t)n_blocks + 1) * sizeof(*sums->starts));
+    if (sums->starts == NULL) {
+        return fed_err_set(err, FED_E_NOMEM, "%llu blocks", (unsigned long long)n_blocks);
+    }
+    for (uint64_t i = 0; i < n_blocks; i++) {
+        sums->starts[i] = at;
+        at += (uint64_t)count_in_block(sums->n, i) * sums->widths[i];
+    }
+    return sums->blocks <= end && at == (uint64_t)(end - sums->blocks)
+               ? 0
+               : fed_err_set(err, FED_E_CORRUPT, "the partial sum has changed");
+}
+
 int fed_partial_map(const char *path,
                     const struct fed_partial *partial,
-                    struct fed_map *ret_map,
-                    const uint8_t **ret_sums,
+                    struct fed_partial_sums *ret_sums,
                     struct fed_err *err)
 {
-    const uint64_t n = partial->n_entries == 0 ? 0 : partial->n_params;
-    struct fed_map map = {0};
-    int rc = fed_map_open(path, &map, err);
+    struct fed_partial_sums sums = {.n = partial->n_entries == 0 ? 0 : partial->n_params};
+    const uint64_t n_blocks = count_blocks(sums.n);
+    uint64_t header_size = 0;
+    int rc = fed_map_open(path, &sums.map, err);
 
     if (rc < 0) {
         return rc;
     }
-    if (map.size < PREFIX_SIZE + n * 8 + FED_DIGEST_SIZE) {
-        fed_map_close(&map);
-        return fed_err_set(err, FED_E_CORRUPT, "%s has changed", path);
+    if (sums.map.size >= PREFIX_SIZE + FED_DIGEST_SIZE) {
+        header_size = fed_load_le64(sums.map.data + 8);
     }
-    *ret_map = map;
-    *ret_sums = map.data + map.size - FED_DIGEST_SIZE - n * 8;
+    if (header_size == 0 || header_size > HEADER_MAX ||
+        PREFIX_SIZE + header_size + n_blocks + FED_DIGEST_SIZE > sums.map.size) {
+        rc = fed_err_set(err, FED_E_CORRUPT, "%s has changed", path);
+    } else {
+        sums.widths = sums.map.data + PREFIX_SIZE + header_size;
+        sums.blocks = sums.widths + n_blocks;
+        rc = find_blocks(&sums, n_blocks, err);
+    }
+    if (rc < 0) {
+        fed_partial_unmap(&sums);
+        return rc;
+    }
+    *ret_sums = sums;
     return 0;
 }
 
-void fed_partial_add_bytes(int64_t *sums, const uint8_t *bytes, size_t n)
+void fed_partial_unmap(struct fed_partial_sums *sums)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint64_t value;
-        memcpy(&value, bytes + 8 * i, sizeof(value));
-        sums[i] = (int64_t)((uint64_t)sums[i] + value);
+    fed_map_close(&sums->map);
+    free(sums->starts);
+    *sums = (struct fed_partial_sums){0};
+}
+
+void fed_partial_sums_add(const struct fed_partial_sums *sums,
+                          uint64_t first,
+                          size_t n,
+                          int64_t *io_sums)
+{
+    assert(first <= sums->n && n <= sums->n - first);
+    while (n > 0) {
+        const uint64_t block = first / FED_PACK_BLOCK;
+        const size_t at = (size_t)(first % FED_PACK_BLOCK);
+        const size_t room = count_in_block(sums->n, block) - at;
+        const size_t part = n < room ? n : room;
+        const size_t width = sums->widths[block];
+        fed_unpack_add(io_sums, sums->blocks + sums->starts[block] + at * width, part, width);
+        first += part;
+        io_sums += part;
+        n -= part;
     }
 }
 
@@ -383,14 +520,13 @@ int fed_partial_add(const char *path,
                     int64_t *sums,
                     struct fed_err *err)
 {
-    const uint8_t *bytes = NULL;
-    struct fed_map map = {0};
-    const int rc = fed_partial_map(path, partial, &map, &bytes, err);
+    struct fed_partial_sums mapped = {0};
+    const int rc = fed_partial_map(path, partial, &mapped, err);
 
     if (rc == 0) {
-        fed_partial_add_bytes(sums, bytes, partial->n_entries == 0 ? 0 : (size_t)partial->n_params);
+        fed_partial_sums_add(&mapped, 0, (size_t)mapped.n, sums);
     }
-    fed_map_close(&map);
+    fed_partial_unmap(&mapped);
     return rc;
 }
 

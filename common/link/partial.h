@@ -1,11 +1,14 @@
 /* The partial sum of one combiner, as a file: what PutPartial carries (round protocol, section 6).
  *
- *   "CONFEDP2" · u64 header size · header · int64 sums, tensor order · digest of all before it
+ *   "CONFEDP3" · u64 header size · header · a width each block · packed blocks, tensor order ·
+ *   digest of all before it
+ *
+ * Blocks and widths are packing.h's: a byte each, how many bytes a sum of it takes.
  *
  * The digest is XXH3's of 128 bits: it finds what a disk or a wire did to the bytes. Who made them
  * is known from the connection they came by.
  *
- * Numbers are little-endian, texts u16 length and bytes. A partial without entries has no sums.
+ * Numbers are little-endian, texts u16 length and bytes. A partial without entries has no blocks.
  * Blocks on disk: worker only.
  */
 #ifndef FED_COMMON_LINK_PARTIAL_H
@@ -59,9 +62,12 @@ FED_NODISCARD int fed_partial_write_with(const char *path,
                                          const struct fed_partial_hook *hook,
                                          struct fed_err *err);
 
-/* Read the header and verify the hash of the whole file and that the parts agree: sizes, order and
- * uniqueness of entries, the sum of examples. Fails with FED_E_CORRUPT, FED_E_IO, FED_E_NOMEM.
- * The caller deinits *ret_partial. */
+/* The most that the sums of so many parameters take in the file. */
+uint64_t fed_partial_body_max(uint64_t n_params);
+
+/* Read the header and verify the hash of the whole file and that the parts agree: sizes, widths,
+ * order and uniqueness of entries, the sum of examples. Fails with FED_E_CORRUPT, FED_E_IO,
+ * FED_E_NOMEM. The caller deinits *ret_partial. */
 FED_NODISCARD int
 fed_partial_open(const char *path, struct fed_partial *ret_partial, struct fed_err *err);
 
@@ -78,17 +84,29 @@ FED_NODISCARD int fed_partial_add(const char *path,
                                   int64_t *sums,
                                   struct fed_err *err);
 
-/* Map the file's sums, which must have passed fed_partial_open(): sum i is in the 8 bytes at
- * *ret_sums + 8 * i, little-endian. None (0 bytes are mapped) without entries. The caller closes
- * the map. Fails with FED_E_CORRUPT (the file has changed), FED_E_IO, FED_E_NOT_FOUND. */
+/* The sums of a partial, mapped: any of them without the others. */
+struct fed_partial_sums {
+    struct fed_map map;
+    const uint8_t *widths; /* (n_blocks,) in the map */
+    const uint8_t *blocks; /* in the map */
+    uint64_t *starts;      /* (n_blocks,) bytes from `blocks` on; owned */
+    uint64_t n;            /* sums; 0 without entries */
+};
+
+/* The file must have passed fed_partial_open(). The caller closes *ret_sums. Fails with
+ * FED_E_CORRUPT (the file has changed), FED_E_IO, FED_E_NOT_FOUND, FED_E_NOMEM. */
 FED_NODISCARD int fed_partial_map(const char *path,
                                   const struct fed_partial *partial,
-                                  struct fed_map *ret_map,
-                                  const uint8_t **ret_sums,
+                                  struct fed_partial_sums *ret_sums,
                                   struct fed_err *err);
+void fed_partial_unmap(struct fed_partial_sums *sums); /* idempotent */
 
-/* sums[i] += that of the bytes. Defined also where it overflows, which no honest sum does. */
-void fed_partial_add_bytes(int64_t *sums, const uint8_t *bytes, size_t n);
+/* io_sums[i] += sum `first` + i, n of them, which are there. Any thread. Defined also where it
+ * overflows, which no honest sum does. */
+void fed_partial_sums_add(const struct fed_partial_sums *sums,
+                          uint64_t first,
+                          size_t n,
+                          int64_t *io_sums);
 
 /* The id of the model these entries (sorted by client_id) give: same contents, same id. */
 void fed_model_id(const char *round_id,

@@ -64,13 +64,17 @@ def partial(entries, sums):
     header += struct.pack("<qq", 22, -3) + struct.pack("<Q", len(entries))
     for client, update, examples in entries:
         header += text(client) + text(update) + struct.pack("<Q", examples)
-    data = b"CONFEDP2" + struct.pack("<Q", len(header)) + header
+    data = b"CONFEDP3" + struct.pack("<Q", len(header)) + header
     if entries:
-        data += struct.pack("<%dq" % len(sums), *sums)
+        width = max((value ^ value >> 63).bit_length() for value in sums) // 8 + 1 if any(sums) else 0
+        data += bytes([width])  # of the only block
+        data += b"".join(value.to_bytes(width, "little", signed=True) for value in sums)
     return data + xxhash.xxh3_128_digest(data)
 
 
 write("partial", "three", partial([("a", "u1", 5), ("b", "u2", 6), ("c", "u3", 7)], [1, -2, 2**62]))
+write("partial", "narrow", partial([("a", "u1", 5)], [1, -200, 7]))
+write("partial", "zero", partial([("a", "u1", 5)], [0, 0, 0]))
 write("partial", "none", partial([], [1, 2]))
 
 

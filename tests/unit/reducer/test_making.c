@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/base/num.h"
 #include "common/base/rand.h"
 #include "common/model/checksum.h"
 #include "common/model/exact.h"
@@ -41,7 +40,7 @@ struct fixture {
     char path[FED_PATH_SIZE];
     double values[N_ELEMENTS]; /* of the base */
     int64_t sums[N_ELEMENTS];  /* of all parts */
-    uint8_t parts[N_PARTS][8 * N_ELEMENTS + 1];
+    int64_t parts[N_PARTS][N_ELEMENTS];
     double want[N_ELEMENTS];
     struct fed_err err;
 };
@@ -66,7 +65,7 @@ static void fill(struct fixture *f)
         for (size_t p = 0; p < N_PARTS; p++) {
             const int64_t part = (int64_t)fed_rand_below(&rand, 1U << 30) - (1 << 29);
             f->sums[i] += part;
-            fed_store_le64(f->parts[p] + 1 + 8 * i, (uint64_t)part);
+            f->parts[p][i] = part;
         }
     }
     for (size_t i = 0; i < shapes[4].n_elements; i++) { /* integers */
@@ -105,13 +104,33 @@ static int tear_down(void **state)
     return 0;
 }
 
+static void map_part(struct fixture *f, size_t i, struct fed_partial_sums *ret_sums)
+{
+    struct fed_entry entry = {.client_id = "ann", .update_id = "u", .examples = EXAMPLES};
+    struct fed_partial partial = {.round_id = "1",
+                                  .combiner_id = "c",
+                                  .n_params = N_ELEMENTS,
+                                  .sum_examples = EXAMPLES,
+                                  .entries = &entry,
+                                  .n_entries = 1};
+    char path[FED_PATH_SIZE];
+
+    (void)test_path(&f->folder, i == 0 ? "partial-0" : "partial-1", path);
+    assert_int_equal(fed_partial_write(path, &partial, f->parts[i], &f->err), 0);
+    assert_int_equal(fed_partial_map(path, &partial, ret_sums, &f->err), 0);
+}
+
 static int make(struct fixture *f, bool is_trusted, int fd, int32_t *ret_exponents)
 {
     FED_CLEANUP(fed_npz_free_p) struct fed_npz *base = NULL;
-    const uint8_t *parts[N_PARTS] = {f->parts[0] + 1, f->parts[1] + 1};
+    struct fed_partial_sums mapped[N_PARTS] = {0};
+    const struct fed_partial_sums *parts[N_PARTS] = {&mapped[0], &mapped[1]};
     const struct making_sums sums = {parts, N_PARTS, EXAMPLES, scales};
     int rc;
 
+    for (size_t i = 0; i < N_PARTS; i++) {
+        map_part(f, i, &mapped[i]);
+    }
     assert_int_equal(fed_npz_open(f->base_path, &limits, &base, &f->err), 0);
     if (is_trusted) {
         fed_npz_trust(base);
@@ -119,6 +138,9 @@ static int make(struct fixture *f, bool is_trusted, int fd, int32_t *ret_exponen
     assert_int_equal(fed_npz_map(base, &f->err), 0);
     rc = making_write(base, &sums, fd, ret_exponents, &f->err);
     (void)close(fd);
+    for (size_t i = 0; i < N_PARTS; i++) {
+        fed_partial_unmap(&mapped[i]);
+    }
     return rc;
 }
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/num.h"
@@ -163,6 +164,14 @@ static void test_cut_or_changed_anywhere_is_corrupt(void **state)
     assert_int_equal(fed_partial_open("/nonexistent", &in, &f->err), -FED_E_NOT_FOUND);
 }
 
+/* The right digest for what is in the file. */
+static void sign(struct fed_buf *file)
+{
+    const size_t size = file->size - FED_DIGEST_SIZE;
+
+    fed_xxh128_once(file->data, size, file->data + size);
+}
+
 /* A right hash over wrong content: a broken or hostile combiner. */
 static void check_refused(struct fixture *f, struct fed_partial *partial)
 {
@@ -200,6 +209,89 @@ static void test_contents_that_do_not_agree(void **state)
 }
 
 /* Counts beyond all bounds, under a right hash: refused before memory is taken. */
+static void test_widths_that_do_not_agree(void **state)
+{
+    struct fixture *f = *state;
+    struct fed_partial out = make_partial(3, 3);
+    struct fed_partial in = {0};
+    struct fed_buf file;
+
+    assert_int_equal(fed_partial_write(f->path, &out, f->sums, &f->err), 0);
+    file = test_file_read(f->path);
+    const size_t at = file.size - FED_DIGEST_SIZE - 3U * 8U - 1U; /* of the only block */
+    assert_int_equal(file.data[at], 8);
+    for (unsigned width = 0; width < 256; width++) {
+        file.data[at] = (uint8_t)width;
+        sign(&file);
+        test_file_write(f->path, file.data, file.size);
+        assert_int_equal(fed_partial_open(f->path, &in, &f->err), width == 8 ? 0 : -FED_E_CORRUPT);
+        fed_partial_deinit(&in);
+    }
+    fed_buf_deinit(&file);
+}
+
+struct growth {
+    uint64_t size;
+    unsigned n_calls;
+};
+
+static void grown(void *arg, const char *file, uint64_t size)
+{
+    struct growth *growth = arg;
+    struct stat st;
+
+    assert_int_equal(size % (1U << 20), 0);
+    assert_true(size > growth->size);
+    assert_int_equal(stat(file, &st), 0);
+    assert_true((uint64_t)st.st_size > size); /* all that is to come has its place */
+    growth->size = size;
+    growth->n_calls++;
+}
+
+/* Blocks of every width, the parts of the file that may be read along, and any range alone. */
+static void test_many_blocks(void **state)
+{
+    struct fixture *f = *state;
+    const size_t n = 400 * 1024 + 77;
+    int64_t *sums = calloc(n, sizeof(*sums));
+    int64_t *part = calloc(n, sizeof(*part));
+    struct fed_partial out = make_partial(n, 3);
+    struct fed_partial in = {0};
+    struct fed_partial_sums mapped = {0};
+    struct growth growth = {0};
+    const struct fed_partial_hook hook = {grown, &growth};
+    struct fed_buf file;
+
+    assert_non_null(sums);
+    assert_non_null(part);
+    for (size_t i = 0; i < n; i++) {
+        const unsigned width = (unsigned)(i / 1024 % 9);
+        sums[i] = width == 0 ? 0 : (int64_t)(i * 0x9E3779B97F4A7C15U) >> (64U - 8U * width);
+    }
+    assert_int_equal(fed_partial_write_with(f->path, &out, sums, NULL, &hook, &f->err), 0);
+    file = test_file_read(f->path);
+    assert_true(file.size < n * 9 / 2); /* every width alike: half of 8 bytes */
+    assert_int_equal(growth.n_calls, file.size >> 20);
+    fed_buf_deinit(&file);
+    assert_int_equal(fed_partial_open(f->path, &in, &f->err), 0);
+    assert_int_equal(fed_partial_map(f->path, &in, &mapped, &f->err), 0);
+    assert_int_equal(mapped.n, n);
+    for (size_t first = 0; first < n; first += first / 3 + 511) {
+        const size_t count = n - first < 2500 ? n - first : 2500;
+        memset(part, 0, count * sizeof(*part));
+        fed_partial_sums_add(&mapped, first, count, part);
+        assert_memory_equal(part, sums + first, count * sizeof(*part));
+    }
+    memset(part, 0, n * sizeof(*part));
+    fed_partial_sums_add(&mapped, 0, n, part);
+    assert_memory_equal(part, sums, n * sizeof(*part));
+    fed_partial_unmap(&mapped);
+    fed_partial_unmap(&mapped);
+    fed_partial_deinit(&in);
+    free(part);
+    free(sums);
+}
+
 static void test_huge_counts(void **state)
 {
     struct fixture *f = *state;
@@ -218,7 +310,7 @@ static void test_huge_counts(void **state)
             const uint64_t before = fed_load_le64(file.data + places[i]);
             assert_int_equal(before, i == 1 ? 2 : 3);
             fed_store_le64(file.data + places[i], values[k]);
-            fed_sha256_once(file.data, file.size - 32, file.data + file.size - 32);
+            sign(&file);
             test_file_write(f->path, file.data, file.size);
             assert_int_equal(fed_partial_open(f->path, &in, &f->err), -FED_E_CORRUPT);
             fed_store_le64(file.data + places[i], before);
@@ -278,6 +370,8 @@ int main(void)
         cmocka_unit_test(test_without_entries_there_are_no_sums),
         cmocka_unit_test(test_cut_or_changed_anywhere_is_corrupt),
         cmocka_unit_test(test_contents_that_do_not_agree),
+        cmocka_unit_test(test_widths_that_do_not_agree),
+        cmocka_unit_test(test_many_blocks),
         cmocka_unit_test(test_huge_counts),
         cmocka_unit_test(test_no_memory_and_no_space),
         cmocka_unit_test(test_model_ids),
