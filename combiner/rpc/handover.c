@@ -128,8 +128,9 @@ static void handover_message(struct fed_rpc_call *call, struct fed_rpc_in *in, v
         if ((int)ack->verdict >= FED_VERDICT_ACCEPTED && (int)ack->verdict <= FED_VERDICT_CORRUPT) {
             handover->verdict = (enum fed_verdict)ack->verdict;
             fed_log(FED_LOG_INFO, "round", "partial_answered",
-                    "round=%s plan_seq=%llu verdict=%d detail=\"%s\"", handover->round_id,
-                    (unsigned long long)handover->config.plan_seq, (int)ack->verdict, ack->detail);
+                    "round=%s plan_seq=%llu verdict=%d bytes=%zu detail=\"%s\"", handover->round_id,
+                    (unsigned long long)handover->config.plan_seq, (int)ack->verdict,
+                    fed_slab_view(handover->slab).size, ack->detail);
         }
         fed_rpc_message_free(message);
     }

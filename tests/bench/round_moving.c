@@ -50,6 +50,7 @@ struct mover {
     struct fed_rpc_channel *channel;
     struct fed_slab *model;
     struct fed_slab *sums;
+    size_t sums_size;
     struct fed_rpc_call *waiting[CLIENTS]; /* for the round to begin */
     unsigned n_waiting;
     unsigned n_put;
@@ -324,7 +325,7 @@ static void run(struct mover *mover, size_t model_size, const char *target, int 
         die("start", &err);
     }
     mover->model = make_bytes(model_size);
-    mover->sums = make_bytes(2 * model_size);
+    mover->sums = make_bytes(mover->sums_size);
     if (port_fd >= 0) {
         port = fed_rpc_server_port(mover->server);
         if (write(port_fd, &port, sizeof(port)) != (ssize_t)sizeof(port)) {
@@ -365,11 +366,12 @@ static pid_t start_process(const struct mover *what,
 
 int main(int argc, char **argv)
 {
-    const size_t size = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
-    const struct mover plain = {0};
+    const size_t size = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
+    const struct mover plain = {.sums_size = 1};
     const struct mover combiner = {
         .is_combiner = true,
-        .rounds_left = argc == 3 ? (unsigned)strtoul(argv[1], NULL, 10) : 0,
+        .rounds_left = argc == 4 ? (unsigned)strtoul(argv[1], NULL, 10) : 0,
+        .sums_size = argc == 4 ? strtoul(argv[3], NULL, 10) : 0,
     };
     char reducer_address[ADDRESS_SIZE];
     char combiner_address[ADDRESS_SIZE];
@@ -377,8 +379,8 @@ int main(int argc, char **argv)
     pid_t pid;
     int status = 0;
 
-    if (size == 0 || combiner.rounds_left == 0) {
-        (void)fprintf(stderr, "usage: round_moving ROUNDS MODEL_BYTES\n");
+    if (size == 0 || combiner.rounds_left == 0 || combiner.sums_size == 0) {
+        (void)fprintf(stderr, "usage: round_moving ROUNDS MODEL_BYTES PARTIAL_BYTES\n");
         return 2;
     }
     others[0] = start_process(&plain, size, NULL, reducer_address);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/num.h"
 #include "common/base/rand.h"
 #include "common/model/checksum.h"
 #include "common/model/exact.h"
