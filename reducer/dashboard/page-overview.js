@@ -78,7 +78,7 @@ function makeProgress() {
 }
 
 function metricCard(text, what, Plot) {
-  const plot = new Plot({ name: what, label: `${text} by round`, height: 220,
+  const plot = new Plot({ name: what, spec: 'metric', label: `${text} by round`, height: 220,
     emptyText: `No client has reported ${what} in this session.` });
   return { plot, node: card(`${text} by round`, { links: plot.links }, plot.node) };
 }
