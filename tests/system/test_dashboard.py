@@ -191,6 +191,8 @@ class Dashboard(unittest.TestCase):
                 self.assertEqual(page.run(CONTRAST), [])
                 page.shoot(PICTURES / f"{name}.png")
                 page.scheme("dark")
+                page.wait(lambda: page.run("return document.documentElement.dataset.theme") == "dark",
+                          what="the system's dark")
                 self.assertEqual(page.run(CONTRAST), [])
                 page.shoot(PICTURES / f"{name}-dark.png")
                 page.scheme("light")
@@ -363,6 +365,10 @@ class Dashboard(unittest.TestCase):
         page.find("#theme")[0].click()
         self.assertEqual(page.run(ground), light)
         page.run("localStorage.clear()")
+        self.open("overview")  # as the system has it, whatever it changes to
+        page.scheme("dark")
+        page.wait(lambda: page.run(ground) != light, 5, "the system's dark")
+        page.wait_text("Light", "#theme")
 
     def test_thousand_clients(self):
         """In the table they are sorted, filtered and scrolled through without a stutter."""
