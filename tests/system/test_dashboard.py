@@ -404,6 +404,19 @@ class Dashboard(unittest.TestCase):
         page.find("input[type=search]")[0].send_keys("far-0123")
         page.wait_text("2 of 1,007", ".filter")  # one of that name, one of that id
 
+    def test_focus_stays_on_what_is_written_anew(self):
+        page = self.open("events")
+        focused = page.driver.execute_async_script("""
+            const done = arguments[0];
+            import(new URL('dom.js', document.querySelector('script[type=module]').src)).then(({ fill, h }) => {
+                const list = document.body.appendChild(h('ul'));
+                const links = () => ['a', 'b'].map((id) => h('li', {}, h('a', { href: `/dashboard/clients/${id}` }, id)));
+                fill(list, links()).querySelectorAll('a')[1].focus();
+                fill(list, links());
+                done([document.activeElement.textContent, list.contains(document.activeElement)]);
+            });""")
+        self.assertEqual(focused, ["b", True])
+
     def hold_live(self, page):
         """From now on GET /api/v1/live waits: window.release(n, isFailing) ends the nth. Every stream
         that the page opens is in window.streams."""
