@@ -325,6 +325,25 @@ class Dashboard(unittest.TestCase):
                                                log_level=raw.pb.LogLevel.Value("INFO")), metadata=raw.metadata)
         page.wait_text("hello from the lab", "tbody")
 
+    def test_what_is_said_while_events_load(self):
+        """is shown, although the answer that is on its way does not have it."""
+        page = self.open("overview")
+        self.hear(page)
+        page.run("""
+            const own = fetch;
+            window.held = [];
+            window.fetch = (path, options) => own(path, options).then((answer) =>
+                (String(path).includes('/statuses/') ? new Promise((go) => held.push(() => go(answer))) : answer));""")
+        page.find("nav a[href='/dashboard/events']")[0].click()
+        page.wait(lambda: page.run("return held.length") == 1, what="the answer")
+        raw = self.lab.client
+        raw.connector.SendStatus(raw.pb.Status(sender=raw.sender, status="said meanwhile",
+                                               log_level=raw.pb.LogLevel.Value("INFO")), metadata=raw.metadata)
+        page.wait(lambda: "status" in page.run("return heard"), what="the event")
+        page.run("held.forEach((go) => go())")
+        page.wait_text("Model update completed.", "tbody")
+        page.wait_text("said meanwhile", "tbody", 3)
+
     # -- how it behaves -------------------------------------------------------------------------
 
     def test_keyboard(self):
