@@ -548,6 +548,29 @@ class Dashboard(unittest.TestCase):
                 page.driver.execute_async_script("setTimeout(arguments[0], 1000)")
                 self.assertEqual(page.run("return document.querySelector('h1').dataset.mine"), "1")
 
+    def test_the_first_session_comes_to_other_pages(self):
+        """that were opened before it: they have its choice and what is drawn of it."""
+        for name, path, nothing, cards in (
+                ("models", PAGES["models"], "Once a session runs", ["Model validations", "Models"]),
+                ("client", "/dashboard/clients/early", "No session has run yet", CARDS["client"])):
+            with self.subTest(page=name), Federation() as fed:
+                fed.start_reducer()
+                fed.rest("POST", "/api/v1/clients/add",
+                         {"client_id": "early", "name": "early", "package": "local"})
+                model = fed.upload_model(self.fed.folder / "seed.npz")
+                with Browser(f"http://{fed.http}") as page:
+                    page.go(path)
+                    page.wait_text(nothing)
+                    page.wait_text("Idle", "#state-text")
+                    page.run("document.querySelector('h1').dataset.mine = 1")
+                    fed.ask_session(model, name="the first")
+                    page.wait_text("the first", "select")
+                    page.wait(lambda: len(page.find(".plot .empty")) == 1, what="the plot")
+                    self.assertEqual(page.run(
+                        "return [...document.querySelectorAll('h2')].map((n) => n.textContent)"), cards)
+                    self.assertNotIn(nothing, page.text())
+                    self.assertEqual(page.run("return document.querySelector('h1').dataset.mine"), "1")
+
     def test_reducer_restarts(self):
         """A page that is open says so, and goes on by itself."""
         with Federation() as fed:
