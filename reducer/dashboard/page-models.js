@@ -3,7 +3,7 @@ import { list, quietly } from './api.js';
 import { fill, h, later } from './dom.js';
 import { bytes, dateTime, instant, shortId } from './format.js';
 import { listen } from './live.js';
-import { card, dataLinks, empty, modelLink, roundLink, select, title } from './parts.js';
+import { card, dataLinks, empty, madeIn, modelLink, select, title } from './parts.js';
 import { Plot, closePlots } from './plot.js';
 import { withSessions } from './sessions.js';
 import { Table } from './table.js';
@@ -18,8 +18,7 @@ function modelTable() {
     columns: [
       { key: 'model_id', title: 'Model ID', cell: (m) => modelLink(m.model_id, shortId(m.model_id)) },
       { key: 'name', title: 'Name' },
-      { key: 'round_id', title: 'Round', numeric: true, value: (m) => (m.round_id ? Number(m.round_id) : null),
-        cell: (m) => (m.round_id ? roundLink(m.round_id, m.round_id) : 'seed') },
+      { key: 'round_number', title: 'Round', numeric: true, cell: (m) => (m.round_id ? madeIn(m) : 'seed') },
       { key: 'parent_model', title: 'Parent',
         cell: (m) => m.parent_model && modelLink(m.parent_model, shortId(m.parent_model)) },
       { key: 'mean', title: 'Metric (mean)', numeric: true },

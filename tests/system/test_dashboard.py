@@ -250,7 +250,7 @@ class Dashboard(unittest.TestCase):
         self.assertIn("refused: not_finite", page.run(
             "return document.querySelector('[data-plot=timeline] svg').textContent"))
         self.assertIn("not_finite", page.text("table"))
-        page = self.open("client", "/dashboard/clients/lab")
+        page = self.open("client", f"/dashboard/clients/lab?session_id={self.session}")
         page.wait_text("element 0 is NaN")
 
     def test_confusion_matrix(self):
@@ -300,6 +300,21 @@ class Dashboard(unittest.TestCase):
         page.wait_text("Terminated", "table")
         live = self.fed.live()
         self.assertEqual(live["session"]["status"], "Terminated")
+        self.check_round_of_model(self.fed.rounds(live["session"]["session_id"])[0])
+
+    def check_round_of_model(self, round_):
+        """It is called by its number, which is not its id in a second session, and leads to it."""
+        self.assertEqual(round_["round_number"], 1)
+        self.assertNotEqual(round_["round_id"], "1")
+        links = [["1", f"/dashboard/rounds/{round_['round_id']}"]]
+        found = ("return [...document.querySelectorAll(arguments[0])].filter((a) => a.pathname.endsWith(arguments[1]))"
+                 ".map((a) => [a.innerText, a.pathname])")
+        page = self.browser
+        page.go(f"/dashboard/models/{round_['model_id']}")
+        for place in (".facts a", ".trail a"):
+            page.wait(lambda: page.run(found, place, links[0][1]) == links, what=f"the round in {place}")
+        page = self.open("models")
+        page.wait(lambda: page.run(found, "tbody a", links[0][1]) == links, what="the round in the table")
 
     def test_a_refusal_is_told(self):
         page = self.open("control")
@@ -555,8 +570,11 @@ class Dashboard(unittest.TestCase):
                 ("client", "/dashboard/clients/early", "No session has run yet", CARDS["client"])):
             with self.subTest(page=name), Federation() as fed:
                 fed.start_reducer()
+                fed.start_combiner()
                 fed.rest("POST", "/api/v1/clients/add",
                          {"client_id": "early", "name": "early", "package": "local"})
+                self.browser.wait(lambda: fed.rest("GET", "/api/v1/clients/early")[0] == 200,
+                                  what="the client's row")
                 model = fed.upload_model(self.fed.folder / "seed.npz")
                 with Browser(f"http://{fed.http}") as page:
                     page.go(path)
