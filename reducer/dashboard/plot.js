@@ -93,12 +93,23 @@ export class Plot {
     open.add(this);
   }
 
-  /* Fetch from the specification's source with these arguments, and draw. Returns the answer. */
-  async load(values, signal) {
+  /* Where the specification's rows are; the links point there from now on. */
+  async point(values) {
     const spec = await loadSpec(this.spec);
     const { url } = spec.data.find((d) => d.name === 'rows');
-    const path = url.replace(/^\/api\/v1\//, '');
-    this.links?.set(path, values);
+    this.links?.set(url.replace(/^\/api\/v1\//, ''), values);
+    return url;
+  }
+
+  /* Draw these rows: what a load() with these arguments would have fetched. */
+  async show(values, rows) {
+    await this.point(values);
+    await this.set(rows);
+  }
+
+  /* Fetch from the specification's source with these arguments, and draw. Returns the answer. */
+  async load(values, signal) {
+    const url = await this.point(values);
     const answer = await get(url + query(values), { signal });
     if (!signal?.aborted) await this.set(answer.result);
     return answer;

@@ -438,6 +438,22 @@ class Dashboard(unittest.TestCase):
         page.find("input[type=search]")[0].send_keys("far-0123")
         page.wait_text("2 of 1,007", ".filter")  # one of that name, one of that id
 
+    def test_metrics_are_asked_for_by_name(self):
+        """What they are called is asked once; what that answer holds is not asked for again."""
+        page = self.open("overview")
+        asked = """return performance.getEntriesByType('resource').map((e) => e.name)
+                .filter((n) => n.includes('views/validations')).map((n) => new URL(n).searchParams.get('metric'))"""
+        first = page.run(asked)
+        self.assertEqual(len(first), 2, first)
+        n_rounds = self.marks("accuracy", "mark-symbol")
+        page.run("performance.clearResourceTimings(); window.dispatchEvent(new Event('pagehide'));"
+                 "document.dispatchEvent(new Event('visibilitychange'))")
+        page.wait(lambda: len(page.run(asked)) >= 2, what="the rows again")
+        page.driver.execute_async_script("setTimeout(arguments[0], 500)")
+        self.assertEqual(sorted(map(str, page.run(asked))), ["test_accuracy", "test_loss"])
+        self.assertEqual(self.marks("accuracy", "mark-symbol"), n_rounds)
+        self.assertEqual(self.marks("loss", "mark-symbol"), n_rounds)
+
     def test_focus_stays_on_what_is_written_anew(self):
         page = self.open("events")
         focused = page.driver.execute_async_script("""
