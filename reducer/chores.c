@@ -9,7 +9,6 @@
 
 #include "common/base/log.h"
 #include "reducer/checkup.h"
-#include "reducer/pages.h"
 #include "reducer/pruning.h"
 #include "reducer/reducer_inside.h"
 #include "reducer/rows.h"
@@ -76,7 +75,8 @@ static int measure(struct chore *chore)
 {
     const struct reducer *reducer = chore->reducer;
     struct usage models = {0};
-    int rc = pages_walk(reducer->store, STORE_MODELS, add_usage, &models, &chore->err);
+    const struct store_query all = {.is_ascending = true};
+    int rc = store_each(reducer->store, STORE_MODELS, &all, add_usage, &models, &chore->err);
 
     if (rc < 0) {
         return rc;

@@ -9,7 +9,6 @@
 #include "common/base/id.h"
 #include "common/model/checksum.h"
 #include "reducer/blob/blob.h"
-#include "reducer/pages.h"
 #include "reducer/pruning.h"
 #include "reducer/rows.h"
 #include "reducer/store/store.h"
@@ -119,13 +118,14 @@ static int check_document(void *arg, json_t *document, struct fed_err *err)
     return rc < 0 ? rc : 0;
 }
 
-static int walk_all(struct copy *copy, pages_fn fn, struct fed_err *err)
+static int walk_all(struct copy *copy, store_each_fn fn, struct fed_err *err)
 {
+    const struct store_query all = {.is_ascending = true};
     int rc = 0;
 
     for (int in = 0; rc == 0 && in < STORE_COLLECTION_MAX; in++) {
         copy->in = (enum store_collection)in;
-        rc = pages_walk(copy->copying->from, copy->in, fn, copy, err);
+        rc = store_each(copy->copying->from, copy->in, &all, fn, copy, err);
         rc = rc < 0 ? fed_err_wrap(err, rc, "copy %s", store_collection_name(copy->in)) : rc;
     }
     return rc;

@@ -6,8 +6,8 @@
 #include "common/base/clock.h"
 #include "common/base/fault.h"
 #include "reducer/blob/blob.h"
-#include "reducer/pages.h"
 #include "reducer/rows.h"
+#include "reducer/store/store.h"
 
 #define ATTEMPTS_N 5 /* of a row that somebody else changes at the same time */
 
@@ -122,6 +122,7 @@ static void want_best(struct walk *walk)
 
 static int read_all(struct walk *walk, struct fed_err *err)
 {
+    const struct store_query all = {.is_ascending = true};
     struct store *store = walk->pruning->store;
     int rc;
 
@@ -131,11 +132,11 @@ static int read_all(struct walk *walk, struct fed_err *err)
     if (walk->wanted == NULL || walk->means == NULL || walk->models == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "pruning");
     }
-    rc = pages_walk(store, STORE_MODELS, take_model, walk, err);
-    rc = rc < 0 ? rc : pages_walk(store, STORE_SESSIONS, take_session, walk, err);
+    rc = store_each(store, STORE_MODELS, &all, take_model, walk, err);
+    rc = rc < 0 ? rc : store_each(store, STORE_SESSIONS, &all, take_session, walk, err);
     want(walk, walk->pruning->in_use, "in use");
     if (rc == 0 && walk->pruning->metric[0] != '\0') {
-        rc = pages_walk(store, STORE_VALIDATIONS, take_validation, walk, err);
+        rc = store_each(store, STORE_VALIDATIONS, &all, take_validation, walk, err);
         want_best(walk);
     }
     return rc;

@@ -35,6 +35,7 @@ json_t *rows_model_encode(const json_t *round, const json_t *session, uint64_t i
     (void)json_object_set_new(row, "sha256", copy_or_null(round, "model_sha256"));
     (void)json_object_set_new(row, "size_bytes", copy_or_null(round, "model_size_bytes"));
     (void)json_object_set_new(row, "round_id", copy_or_null(round, "round_id"));
+    (void)json_object_set_new(row, "round_number", copy_or_null(round, "round_number"));
     (void)json_object_set_new(row, "n_tensors",
                               number(json_array_size(json_object_get(round, "scale_bits"))));
     (void)json_object_set_new(row, "n_elements", copy_or_null(round, "n_elements"));

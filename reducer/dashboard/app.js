@@ -79,12 +79,7 @@ window.addEventListener('popstate', () => show(false));
 
 /* -- theme -------------------------------------------------------------------------------------- */
 
-const darkNow = matchMedia('(prefers-color-scheme: dark)');
-
-function isDark() {
-  const { theme } = document.documentElement.dataset;
-  return theme ? theme === 'dark' : darkNow.matches;
-}
+const isDark = () => document.documentElement.dataset.theme === 'dark'; // theme.js says so from the start
 
 async function themeChanged() {
   const other = isDark() ? 'Light' : 'Dark';
@@ -103,7 +98,7 @@ document.getElementById('theme').addEventListener('click', () => {
   }
   themeChanged();
 });
-darkNow.addEventListener('change', themeChanged);
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', themeChanged); // after theme.js's
 themeChanged();
 
 /* -- the state in the corner --------------------------------------------------------------------- */

@@ -13,9 +13,15 @@ export function h(tag, attributes = {}, ...children) {
   return node;
 }
 
-/* Replace what is in `node`. */
+/* Replace what is in `node`. The link in it that has the focus gives it to the one that leads to the
+ * same place, where there still is one: a reader's place stays. */
 export function fill(node, ...children) {
+  const { activeElement } = document;
+  const focused = activeElement && node.contains(activeElement) ? activeElement.href : null;
   node.replaceChildren(...children.flat().filter((c) => c !== null && c !== undefined && c !== false));
+  if (focused) {
+    [...node.querySelectorAll('a')].find((a) => a.href === focused)?.focus({ preventScroll: true });
+  }
   return node;
 }
 

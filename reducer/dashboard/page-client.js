@@ -5,7 +5,7 @@ import { dateTime, instant, seconds } from './format.js';
 import { listen, live } from './live.js';
 import { badge, card, dataLinks, empty, facts, roundLink, title } from './parts.js';
 import { Plot, closePlots } from './plot.js';
-import { sessionSelect } from './sessions.js';
+import { withSessions } from './sessions.js';
 import { Table } from './table.js';
 
 function roundsTable() {
@@ -70,22 +70,28 @@ export async function show(root, { signal, id }) {
     rounds.set(asked.result.map((r) => ({ ...byRound.get(r.round_id), ...r })));
     refusals.set(refused.result);
   };
-  const sessions = await sessionSelect(signal, load);
-  const loadLater = later(() => load(sessions.value()), 300, signal);
   const attributes = await list('attributes', { filter: { 'sender.client_id': id }, limit: 100, signal });
   const told = new Map(attributes.reverse().map((a) => [a.key, String(a.value)]));
-  fill(root, title(row.name || id, sessions),
+  const choice = h('div');
+  const ofSession = h('div', { class: 'page' });
+  fill(root, title(row.name || id, choice),
     card('This client', { wide: true, links: dataLinks('This client', `clients/`, { client_id: id }) }, about,
       told.size > 0 && facts([...told])),
-    sessions ? [
-      card('History', { links: links[0], wide: true }, rounds.node),
-      card('Timings', { note: 'Model download, training and upload of each round, in seconds.', links: times.links, wide: true }, times.node),
-      card('Refused updates', { links: links[1], wide: true }, refusals.node),
-    ] : empty('No session has run yet.'));
+    ofSession);
   showAbout();
+  let loadLater = null; // no session yet
   listen((kind, data) => {
     if (kind === 'whole' || (kind === 'client' && data.client_id === id)) showAbout();
-    if (kind === 'round' && sessions) loadLater();
+    if (kind === 'round') loadLater?.();
   }, signal);
-  if (sessions) await load(sessions.value());
+  const isThere = await withSessions(signal, load, (sessions) => {
+    loadLater = later(() => load(sessions.value()), 300, signal);
+    fill(choice, sessions);
+    fill(ofSession,
+      card('History', { links: links[0], wide: true }, rounds.node),
+      card('Timings', { note: 'Model download, training and upload of each round, in seconds.', links: times.links, wide: true }, times.node),
+      card('Refused updates', { links: links[1], wide: true }, refusals.node));
+    return load(sessions.value());
+  });
+  if (!isThere) fill(ofSession, empty('No session has run yet.'));
 }

@@ -31,9 +31,18 @@ export async function show(root, { signal }) {
   fill(root, title('Events'),
     card('Events', { wide: true, links: dataLinks('Events', 'statuses/'), tools: follow }, table.node));
   let rows = [];
+  const loads = new Set(); // of each that is under way: what is said meanwhile
   const load = async () => {
-    rows = await list('statuses', { limit: FIRST, signal });
-    table.set(rows);
+    const meanwhile = [];
+    loads.add(meanwhile);
+    try {
+      const stored = await list('statuses', { limit: FIRST, signal });
+      const known = new Set(stored.map((row) => row.status_id));
+      rows = [...meanwhile.filter((row) => !known.has(row.status_id)), ...stored];
+      table.set(rows);
+    } finally {
+      loads.delete(meanwhile);
+    }
   };
   follow.input.addEventListener('change', () => follow.input.checked && quietly(load()));
   listen((kind, data) => {
@@ -41,6 +50,7 @@ export async function show(root, { signal }) {
     if (kind === 'whole') quietly(load());
     if (kind === 'status') {
       rows.unshift(data);
+      for (const meanwhile of loads) meanwhile.unshift(data);
       rows.length = Math.min(rows.length, MAX);
       table.set(rows);
     }

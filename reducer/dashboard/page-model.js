@@ -2,7 +2,7 @@
 import { API, get, query, view } from './api.js';
 import { fill, h } from './dom.js';
 import { bytes, dateTime, number, shortId } from './format.js';
-import { badge, card, clientLink, dataLinks, empty, facts, modelLink, roundLink, select, title } from './parts.js';
+import { badge, card, clientLink, dataLinks, empty, facts, madeIn, modelLink, select, title } from './parts.js';
 import { Plot, closePlots } from './plot.js';
 import { Table } from './table.js';
 
@@ -71,7 +71,7 @@ export async function show(root, { signal, id }) {
       h('a', { class: 'button', href: `${path}/download`, download: true }, 'Download'),
       h('a', { class: 'button', href: `/dashboard/control?seed=${encodeURIComponent(id)}` }, 'Promote to seed'))),
   card('This model', { wide: true, links: dataLinks('This model', 'models/', { model_id: id }) }, facts([
-    ['Id', id], ['Round', model.round_id ? roundLink(model.round_id, model.round_id) : badge('seed')],
+    ['Id', id], ['Round', model.round_id ? madeIn(model) : badge('seed')],
     ['Parent', model.parent_model ? modelLink(model.parent_model, shortId(model.parent_model)) : '–'],
     ['Tensors', number(model.n_tensors)], ['Parameters', number(model.n_elements)],
     ['Size', bytes(model.size_bytes)], ['SHA-256', h('code', {}, model.sha256 ?? '–')],
@@ -80,7 +80,7 @@ export async function show(root, { signal, id }) {
   card('Trail', { wide: true, note: 'From this model back to its seed.' }, trail.length === 0 ? empty('It is a seed: it has no parent.')
     : h('ol', { class: 'trail' }, [model, ...trail].map((m) => h('li', {},
       modelLink(m.model_id, m.name || shortId(m.model_id)),
-      h('span', { class: 'note' }, m.round_id ? ` round ${m.round_id}` : ' seed'))))),
+      h('span', { class: 'note' }, m.round_id ? [' round ', madeIn(m)] : ' seed'))))),
   card('Validations', { wide: true, links: dataLinks('Validations', 'validations/', { model_id: id }) }, metrics.node),
   matrix?.node);
   await matrix?.choose();

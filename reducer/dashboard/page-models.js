@@ -3,9 +3,9 @@ import { list, quietly } from './api.js';
 import { fill, h, later } from './dom.js';
 import { bytes, dateTime, instant, shortId } from './format.js';
 import { listen } from './live.js';
-import { card, dataLinks, empty, modelLink, roundLink, select, title } from './parts.js';
+import { card, dataLinks, empty, madeIn, modelLink, select, title } from './parts.js';
 import { Plot, closePlots } from './plot.js';
-import { sessionSelect } from './sessions.js';
+import { withSessions } from './sessions.js';
 import { Table } from './table.js';
 
 const MODELS_MAX = 2000; // the newest
@@ -18,8 +18,7 @@ function modelTable() {
     columns: [
       { key: 'model_id', title: 'Model ID', cell: (m) => modelLink(m.model_id, shortId(m.model_id)) },
       { key: 'name', title: 'Name' },
-      { key: 'round_id', title: 'Round', numeric: true, value: (m) => (m.round_id ? Number(m.round_id) : null),
-        cell: (m) => (m.round_id ? roundLink(m.round_id, m.round_id) : 'seed') },
+      { key: 'round_number', title: 'Round', numeric: true, cell: (m) => (m.round_id ? madeIn(m) : 'seed') },
       { key: 'parent_model', title: 'Parent',
         cell: (m) => m.parent_model && modelLink(m.parent_model, shortId(m.parent_model)) },
       { key: 'mean', title: 'Metric (mean)', numeric: true },
@@ -63,28 +62,37 @@ export async function show(root, { signal }) {
     mean = means(answer.result);
     showModels();
   };
+  let sessions = null; // none yet
   const metrics = select('Metric', [], { onchange: (name) => {
     metric = name;
     quietly(loadPlot(sessions.value()));
   } });
-  const sessions = await sessionSelect(signal, (id) => {
-    metric = null;
-    quietly(loadPlot(id));
-  });
-  fill(root, title('Models'),
-    card('Model validations', { wide: true, links: plot.links, tools: sessions && h('div', { class: 'choices' }, sessions, metrics),
-      note: 'Box plot showing the model validation distribution across all clients.' },
-    sessions ? plot.node : empty('Once a session runs, clients validate each new model, and what they find is drawn here.')),
-    card('Models', { wide: true, links: dataLinks('Models', 'models/') }, table.node));
+  const choices = h('div', { class: 'choices' });
+  const drawn = h('div', {}, plot.node);
   const loadModels = async () => {
     models = await list('models', { limit: MODELS_MAX, signal });
     showModels();
   };
   const plotLater = later(() => loadPlot(sessions.value()), 300, signal);
+  fill(root, title('Models'),
+    card('Model validations', { wide: true, links: plot.links, tools: choices,
+      note: 'Box plot showing the model validation distribution across all clients.' }, drawn),
+    card('Models', { wide: true, links: dataLinks('Models', 'models/') }, table.node));
   listen((kind) => {
     if (kind === 'model' || kind === 'whole') quietly(loadModels());
     if (kind === 'validation' && sessions) plotLater();
   }, signal);
-  await loadModels();
-  if (sessions) await loadPlot(sessions.value());
+  const chosen = (id) => {
+    metric = null;
+    return loadPlot(id);
+  };
+  const [, isThere] = await Promise.all([loadModels(), withSessions(signal, chosen, (found) => {
+    sessions = found;
+    fill(choices, sessions, metrics);
+    fill(drawn, plot.node);
+    return loadPlot(sessions.value());
+  })]);
+  if (!isThere && !sessions) {
+    fill(drawn, empty('Once a session runs, clients validate each new model, and what they find is drawn here.'));
+  }
 }

@@ -78,7 +78,7 @@ function makeProgress() {
 }
 
 function metricCard(text, what, Plot) {
-  const plot = new Plot({ name: what, label: `${text} by round`, height: 220,
+  const plot = new Plot({ name: what, spec: 'metric', label: `${text} by round`, height: 220,
     emptyText: `No client has reported ${what} in this session.` });
   return { plot, node: card(`${text} by round`, { links: plot.links }, plot.node) };
 }
@@ -146,17 +146,26 @@ async function makePlots(grid, signal) {
   const accuracy = metricCard('Accuracy', 'accuracy', Plot);
   const loss = metricCard('Loss', 'loss', Plot);
   fill(grid, accuracy.node, loss.node);
-  const found = { sessionId: null };
-  const find = async (sessionId) => {
-    const { metrics } = await view('validations', { session_id: sessionId }, signal);
-    Object.assign(found, { sessionId, accuracy: metrics.find((name) => /acc/i.test(name)),
-      loss: metrics.find((name) => /loss|error/i.test(name)) });
-  };
+  const charts = [
+    { plot: accuracy.plot, pattern: /acc/i, metric: null },
+    { plot: loss.plot, pattern: /loss|error/i, metric: null },
+  ];
+  let shown = null; // the session whose metrics are known
   return async (sessionId) => {
-    if (found.sessionId !== sessionId || !found.accuracy || !found.loss) await find(sessionId);
-    await Promise.all([
-      accuracy.plot.load({ session_id: sessionId, metric: found.accuracy ?? 'accuracy' }, signal),
-      loss.plot.load({ session_id: sessionId, metric: found.loss ?? 'loss' }, signal),
-    ]);
+    const values = { session_id: sessionId };
+    if (sessionId !== shown) charts.forEach((chart) => { chart.metric = null; });
+    shown = sessionId;
+    let given = null; // while a name is to be found: an answer for whichever metric came first
+    if (charts.some((chart) => !chart.metric)) {
+      given = await view('validations', values, signal);
+      for (const chart of charts) {
+        chart.metric ??= given.metrics.find((name) => chart.pattern.test(name)) ?? null;
+      }
+    }
+    await Promise.all(charts.map(({ plot, metric }) => {
+      const wanted = { ...values, metric: metric ?? plot.name };
+      if (!metric) return plot.show(wanted, []);
+      return given?.metric === metric ? plot.show(wanted, given.result) : plot.load(wanted, signal);
+    }));
   };
 }

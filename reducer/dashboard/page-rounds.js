@@ -5,7 +5,7 @@ import { dateTime, seconds, shortId } from './format.js';
 import { listen } from './live.js';
 import { badge, card, dataLinks, empty, modelLink, roundLink, title } from './parts.js';
 import { Plot, closePlots } from './plot.js';
-import { sessionSelect } from './sessions.js';
+import { withSessions } from './sessions.js';
 import { Table } from './table.js';
 
 const CLIENT_TIMES = 'Breakdown of the client processing time during rounds (in seconds)';
@@ -58,20 +58,12 @@ function showSessions(root, signal, sessions) {
 }
 
 export async function show(root, { signal }) {
-  const looking = new AbortController(); // until there is a session
-  signal.addEventListener('abort', () => looking.abort());
-  const look = async () => {
-    let load = null;
-    const sessions = await sessionSelect(signal, (id) => load(id));
-    if (!sessions || looking.signal.aborted) return;
-    looking.abort();
+  let load = null;
+  const isThere = await withSessions(signal, (id) => load(id), (sessions) => {
     load = showSessions(root, signal, sessions);
-    await load(sessions.value());
-  };
-  await look();
-  if (looking.signal.aborted) return;
+    return load(sessions.value());
+  });
+  if (isThere) return;
   fill(root, title('Rounds'), empty('No session has run yet.',
     h('a', { class: 'button', href: '/dashboard/control' }, 'Start one')));
-  const lookLater = later(look, 300, looking.signal);
-  listen((kind) => (kind === 'session' || kind === 'whole') && lookLater(), looking.signal);
 }

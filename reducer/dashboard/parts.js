@@ -52,6 +52,11 @@ export const modelLink = (id, text) =>
 export const roundLink = (id, text) =>
   h('a', { href: `/dashboard/rounds/${encodeURIComponent(id)}` }, text);
 
+/* The round that made a model, by its number within the session. Models of former versions know no
+ * more than its id, which counts over all sessions. */
+export const madeIn = (model) =>
+  roundLink(model.round_id, model.round_number ?? `ID ${model.round_id}`);
+
 /* Terms and what they are. */
 export function facts(pairs) {
   return h('dl', { class: 'facts' },

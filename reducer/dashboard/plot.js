@@ -78,10 +78,10 @@ function colours() {
 const open = new Set();
 
 export class Plot {
-  /* options: name (of the specification), label, height, links: false where the page has its own,
-   * emptyText */
-  constructor({ name, label, height = 240, links = true, emptyText = 'Nothing to draw yet.' }) {
-    Object.assign(this, { name, label, height, emptyText });
+  /* options: name, spec (whose specification; its own), label, height, links: false where the page
+   * has its own, emptyText */
+  constructor({ name, spec = name, label, height = 240, links = true, emptyText = 'Nothing to draw yet.' }) {
+    Object.assign(this, { name, spec, label, height, emptyText });
     this.figure = h('div', { class: 'plot', 'data-plot': name });
     this.figure.style.minHeight = `${height}px`;
     this.node = this.figure;
@@ -93,12 +93,23 @@ export class Plot {
     open.add(this);
   }
 
+  /* Where the specification's rows are; the links point there from now on. */
+  async point(values) {
+    const spec = await loadSpec(this.spec);
+    const { url } = spec.data.find((d) => d.name === 'rows');
+    this.links?.set(url.replace(/^\/api\/v1\//, ''), values);
+    return url;
+  }
+
+  /* Draw these rows: what a load() with these arguments would have fetched. */
+  async show(values, rows) {
+    await this.point(values);
+    await this.set(rows);
+  }
+
   /* Fetch from the specification's source with these arguments, and draw. Returns the answer. */
   async load(values, signal) {
-    const spec = await loadSpec(this.name);
-    const { url } = spec.data.find((d) => d.name === 'rows');
-    const path = url.replace(/^\/api\/v1\//, '');
-    this.links?.set(path, values);
+    const url = await this.point(values);
     const answer = await get(url + query(values), { signal });
     if (!signal?.aborted) await this.set(answer.result);
     return answer;
@@ -129,7 +140,7 @@ export class Plot {
   }
 
   async draw(vega) {
-    const spec = structuredClone(await loadSpec(this.name));
+    const spec = structuredClone(await loadSpec(this.spec));
     const source = spec.data.find((d) => d.name === 'rows');
     delete source.url;
     delete source.format;

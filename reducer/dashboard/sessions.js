@@ -1,12 +1,15 @@
 /* Which session a page speaks of: the one in its address, else the newest that was started. */
 import { list, quietly } from './api.js';
+import { later } from './dom.js';
 import { dateTime } from './format.js';
+import { listen } from './live.js';
 import { select } from './parts.js';
 
 const SESSIONS_MAX = 200; // the newest, to choose from
 
-/* A select of sessions; onchange(id) at each choice. Returns null where there is none. */
-export async function sessionSelect(signal, onchange) {
+/* A select of sessions, its value() the one chosen; onchange(id) at each other choice. Returns null
+ * where there is none. */
+async function sessionSelect(signal, onchange) {
   const sessions = await list('sessions', { limit: SESSIONS_MAX, signal });
   if (sessions.length === 0) return null;
   const asked = new URLSearchParams(location.search).get('session_id');
@@ -22,4 +25,21 @@ export async function sessionSelect(signal, onchange) {
   });
   node.value = () => node.input.value;
   return node;
+}
+
+/* Calls begin(sessions) once with a select of sessions, as soon as there is one: now, or when the
+ * first one comes. Returns whether there is one now; then begin() has ended. */
+export async function withSessions(signal, onchange, begin) {
+  const looking = new AbortController();
+  signal.addEventListener('abort', () => looking.abort());
+  const look = async () => {
+    const sessions = await sessionSelect(signal, onchange);
+    if (!sessions || looking.signal.aborted) return;
+    looking.abort();
+    await begin(sessions);
+  };
+  const lookLater = later(look, 300, looking.signal);
+  listen((kind) => (kind === 'session' || kind === 'whole') && lookLater(), looking.signal);
+  await look();
+  return looking.signal.aborted;
 }

@@ -122,15 +122,11 @@ export class Table {
     const first = Math.max(0, Math.floor(this.frame.scrollTop / height) - SPARE);
     const n = Math.ceil((this.frame.clientHeight || 480) / height) + 2 * SPARE;
     const last = Math.min(this.shown.length, first + n);
-    const focused = this.body.contains(document.activeElement) ? document.activeElement.href : null;
     this.before.firstChild.style.height = `${first * height}px`;
     this.after.firstChild.style.height = `${(this.shown.length - last) * height}px`;
     fill(this.body, first > 0 && this.before,
       this.shown.slice(first, last).map((row, i) => this.makeRow(row, first + i)),
       last < this.shown.length && this.after);
-    if (focused) { // the same row's link again, where it is still in sight
-      [...this.body.querySelectorAll('a')].find((a) => a.href === focused)?.focus({ preventScroll: true });
-    }
     if (!this.rowHeight) {
       this.rowHeight = this.body.querySelector('tr[aria-rowindex]').getBoundingClientRect().height;
       if (this.rowHeight && Math.abs(this.rowHeight - height) > 0.5) this.draw();

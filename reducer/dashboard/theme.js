@@ -1,11 +1,16 @@
-/* Before the first paint: the theme chosen here before, if there was one. Else the system's. */
+/* From before the first paint on: the theme chosen here before, if there was one. Else the system's. */
 (() => {
-  try {
-    const chosen = localStorage.getItem('theme');
-    if (chosen === 'light' || chosen === 'dark') {
-      document.documentElement.dataset.theme = chosen;
+  const dark = matchMedia('(prefers-color-scheme: dark)');
+  const choose = () => {
+    let chosen = null;
+    try {
+      chosen = localStorage.getItem('theme');
+    } catch {
+      /* storage may be forbidden: the system's theme it is */
     }
-  } catch {
-    /* storage may be forbidden: the system's theme it is */
-  }
+    if (chosen !== 'light' && chosen !== 'dark') chosen = dark.matches ? 'dark' : 'light';
+    document.documentElement.dataset.theme = chosen;
+  };
+  choose();
+  dark.addEventListener('change', choose);
 })();

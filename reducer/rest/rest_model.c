@@ -76,10 +76,10 @@ static int keep_model(struct rest_request *request,
         return rc;
     }
     fed_hex_format(request->upload.sha256, FED_SHA256_BYTES, hex);
-    row = json_pack("{s:s,s:s,s:s?,s:n,s:n,s:n,s:s,s:I,s:I,s:I}", "model", id, "model_id", id,
-                    "name", name, "parent_model", "session_id", "round_id", "sha256", hex,
-                    "size_bytes", (json_int_t)request->upload.size_bytes, "n_tensors",
-                    (json_int_t)n_tensors, "n_elements", (json_int_t)n_elements);
+    row = json_pack("{s:s,s:s,s:s?,s:n,s:n,s:n,s:n,s:s,s:I,s:I,s:I}", "model", id, "model_id", id,
+                    "name", name, "parent_model", "session_id", "round_id", "round_number",
+                    "sha256", hex, "size_bytes", (json_int_t)request->upload.size_bytes,
+                    "n_tensors", (json_int_t)n_tensors, "n_elements", (json_int_t)n_elements);
     if (row == NULL) {
         return refuse_model(request, "the name must be UTF-8", err);
     }

@@ -5,8 +5,7 @@
 #include <string.h>
 
 #include "reducer/rest/handlers.h"
-
-#define PAGE_ROWS 500U
+#include "reducer/rest/rest_json.h"
 
 const char *view_text(const json_t *object, const char *key)
 {
@@ -93,60 +92,50 @@ int view_read_session(struct rest_request *request, char ret_id[FED_ID_SIZE], st
     return rc;
 }
 
-/* Only the last VIEW_ROWS_MAX stay. */
-static int trim(json_t *rows, struct fed_err *err)
-{
-    const size_t n = json_array_size(rows);
-    json_t *kept = n > VIEW_ROWS_MAX ? json_array() : NULL;
-    int rc = n > VIEW_ROWS_MAX && kept == NULL ? -1 : 0;
+/* Newest first, as they come. */
+struct walk {
+    const struct view_maker *maker;
+    json_t *rows;
+    json_t *own; /* of one document */
+    size_t n_documents;
+};
 
-    if (kept == NULL && rc == 0) {
-        return 0;
+static int take_document(void *arg, json_t *document, struct fed_err *err)
+{
+    struct walk *walk = arg;
+    size_t n = json_array_size(walk->rows);
+    int rc = 0;
+
+    walk->maker->fn(walk->maker->arg, walk->own, document);
+    for (size_t i = json_array_size(walk->own); i > 0 && n < VIEW_ROWS_MAX && rc == 0; i--, n++) {
+        rc = json_array_append(walk->rows, json_array_get(walk->own, i - 1));
     }
-    for (size_t i = n - VIEW_ROWS_MAX; rc == 0 && i < n; i++) {
-        rc = json_array_append(kept, json_array_get(rows, i));
-    }
-    if (rc == 0) {
-        (void)json_array_clear(rows);
-        rc = json_array_extend(rows, kept);
-    }
-    json_decref(kept);
-    return rc < 0 ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
+    (void)json_array_clear(walk->own);
+    walk->n_documents++;
+    return rc < 0 ? fed_err_set(err, FED_E_NOMEM, "view")
+                  : walk->n_documents >= VIEW_ROWS_MAX || n >= VIEW_ROWS_MAX;
 }
 
 int view_each(struct rest_request *request,
               enum store_collection in,
-              struct store_query *query,
+              const struct store_query *query,
               const struct view_maker *maker,
               json_t **ret_rows,
               struct fed_err *err)
 {
-    struct store *store = request->shared->host->store;
-    json_t *rows = json_array();
-    json_t *page = NULL;
-    size_t n_matches = 0;
-    size_t n = PAGE_ROWS;
-    int rc = rows == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
+    struct walk walk = {.maker = maker, .rows = json_array(), .own = json_array()};
+    json_t *rows = NULL;
+    int rc = walk.rows == NULL || walk.own == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
 
-    query->is_ascending = true;
-    query->limit = 1;
-    rc = rc < 0 ? rc : store_find(store, in, query, &page, &n_matches, err);
-    json_decref(page);
-    query->limit = PAGE_ROWS;
-    query->skip = n_matches > VIEW_ROWS_MAX ? n_matches - VIEW_ROWS_MAX : 0;
-    while (rc == 0 && n == PAGE_ROWS && query->skip < n_matches) {
-        page = NULL;
-        rc = store_find(store, in, query, &page, NULL, err);
-        n = json_array_size(page);
-        for (size_t i = 0; rc == 0 && i < n; i++) {
-            maker->fn(maker->arg, rows, json_array_get(page, i));
-        }
-        json_decref(page);
-        rc = rc < 0 ? rc : trim(rows, err);
-        query->skip += n;
+    rc = rc < 0 ? rc
+                : store_each(request->shared->host->store, in, query, take_document, &walk, err);
+    if (rc >= 0) {
+        rows = rest_json_reversed(walk.rows);
+        rc = rows == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
     }
+    json_decref(walk.own);
+    json_decref(walk.rows);
     if (rc < 0) {
-        json_decref(rows);
         return rc;
     }
     *ret_rows = rows;

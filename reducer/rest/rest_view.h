@@ -38,12 +38,13 @@ struct view_maker {
     void *arg; /* borrowed; fn's */
 };
 
-/* Go through the newest VIEW_ROWS_MAX documents that match, oldest first, a page in memory at a
- * time; *ret_rows are the last VIEW_ROWS_MAX rows that the maker added, the caller's, on success
- * only. What is written meanwhile may be left out. Fails as store_find(), with FED_E_NOMEM. */
+/* Go through documents that match, newest first, one after the other: VIEW_ROWS_MAX of them at
+ * most, and until as many rows are there. *ret_rows are the rows, oldest first and each document's
+ * in the order in which they were added: the newest VIEW_ROWS_MAX, the caller's, on success only.
+ * The query has filters alone. Fails as store_each(), with FED_E_NOMEM. */
 FED_NODISCARD int view_each(struct rest_request *request,
                             enum store_collection in,
-                            struct store_query *query,
+                            const struct store_query *query,
                             const struct view_maker *maker,
                             json_t **ret_rows,
                             struct fed_err *err);

@@ -15,7 +15,7 @@ static json_int_t get_integer(const json_t *object, const char *key)
     return json_integer_value(json_object_get(object, key));
 }
 
-/* The rounds of the session asked for, one after the other, oldest first. */
+/* The rounds of the session asked for, one after the other. */
 static int each_round(struct rest_request *request,
                       view_fn fn,
                       void *arg,

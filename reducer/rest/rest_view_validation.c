@@ -10,7 +10,7 @@
 
 /* -- validations ------------------------------------------------------------------------------- */
 
-/* Names of the numbers that validations hold, in the order in which they came. */
+/* Names of the numbers that validations hold, those of the newest first. */
 static void add_metrics(json_t *metrics, json_t *data)
 {
     const char *key;
@@ -42,47 +42,80 @@ static json_t *encode_validation(const json_t *validation, const json_t *numbers
 
 struct validations {
     json_t *numbers;    /* of the rounds, by model */
-    json_t *metrics;    /* names, as they come */
-    const char *metric; /* the one asked for, or the first that comes; NULL: none yet */
+    json_t *metrics;    /* names */
+    const char *metric; /* whose values the rows are; "": nobody's */
 };
 
 static void add_validation(void *arg, json_t *rows, const json_t *validation)
 {
     struct validations *all = arg;
     json_t *data = view_parse(validation, "data");
-    json_t *value;
+    json_t *value = json_object_get(data, all->metric);
 
     add_metrics(all->metrics, data);
-    if (all->metric == NULL) {
-        all->metric = json_string_value(json_array_get(all->metrics, 0));
-    }
-    value = all->metric == NULL ? NULL : json_object_get(data, all->metric);
     if (json_is_number(value)) {
         (void)json_array_append_new(rows, encode_validation(validation, all->numbers, value));
     }
     json_decref(data);
 }
 
+/* Ends with the first validation that holds a number. */
+static int take_first(void *arg, json_t *validation, struct fed_err *err)
+{
+    json_t *data = view_parse(validation, "data");
+
+    (void)err;
+    add_metrics(arg, data);
+    json_decref(data);
+    return json_array_size(arg) > 0;
+}
+
+/* The metric asked for, or else the session's first: a text of the caller's. NULL: it has none. */
+static int read_metric(struct rest_request *request,
+                       const struct store_query *query,
+                       json_t **ret_metric,
+                       struct fed_err *err)
+{
+    const char *asked = rest_texts_find(&request->query, "metric");
+    struct store_query oldest = *query;
+    json_t *first = json_array();
+    int rc = first == NULL ? fed_err_set(err, FED_E_NOMEM, "view") : 0;
+
+    oldest.is_ascending = true;
+    if (rc == 0 && asked == NULL) {
+        rc = store_each(request->shared->host->store, STORE_VALIDATIONS, &oldest, take_first, first,
+                        err);
+    }
+    if (rc >= 0) {
+        *ret_metric = asked != NULL ? json_string(asked) : json_incref(json_array_get(first, 0));
+    }
+    json_decref(first);
+    return rc < 0 ? rc : 0;
+}
+
 int rest_view_validations(struct rest_request *request, struct fed_err *err)
 {
-    struct validations all = {.metric = rest_texts_find(&request->query, "metric")};
+    struct validations all = {.metrics = json_array()};
     const struct view_maker maker = {add_validation, &all};
     struct store_query query = {0};
     char session_id[FED_ID_SIZE] = "";
+    json_t *metric = NULL;
     json_t *rows = NULL;
     int rc = view_read_session(request, session_id, err);
 
-    all.metrics = json_array();
-    rc = rc < 0 ? rc : view_read_numbers(request, session_id, "model_id", &all.numbers, err);
     view_add_filter(&query, "session_id", STORE_OP_EQ, session_id);
+    rc = rc < 0 ? rc : read_metric(request, &query, &metric, err);
+    all.metric = metric == NULL ? "" : json_string_value(metric);
+    rc = rc < 0 ? rc : view_read_numbers(request, session_id, "model_id", &all.numbers, err);
     rc = rc < 0 ? rc : view_each(request, STORE_VALIDATIONS, &query, &maker, &rows, err);
     json_decref(all.numbers);
     if (rc < 0) {
         json_decref(all.metrics);
+        json_decref(metric);
         return rc;
     }
     return view_answer(request, rows,
-                       json_pack("{s:o,s:s?}", "metrics", all.metrics, "metric", all.metric), err);
+                       json_pack("{s:o,s:o?}", "metrics", all.metrics, "metric", metric), err);
 }
 
 /* -- confusion matrices ------------------------------------------------------------------------ */

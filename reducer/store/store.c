@@ -272,6 +272,18 @@ int store_find(struct store *store,
     return store->ops->find(store, in, query, ret_documents, ret_n_matches, err);
 }
 
+int store_each(struct store *store,
+               enum store_collection in,
+               const struct store_query *query,
+               store_each_fn fn,
+               void *arg,
+               struct fed_err *err)
+{
+    assert(fed_blocking_is_allowed());
+    assert(query->sort_path == NULL && query->skip == 0 && query->limit == 0);
+    return store->ops->each(store, in, query, fn, arg, err);
+}
+
 int store_remove(struct store *store,
                  enum store_collection in,
                  const char *key,

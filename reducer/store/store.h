@@ -98,6 +98,9 @@ struct store_about {
     uint64_t clock_utc_ms; /* 0: it says none */
 };
 
+/* The document is borrowed for the call. What is not 0 ends the walk. */
+typedef int (*store_each_fn)(void *arg, json_t *document, struct fed_err *err);
+
 /* What a back end supplies; each member has the contract of the store_*() function of its name. */
 struct store_ops {
     const char *name;
@@ -143,6 +146,12 @@ struct store_ops {
                 const struct store_query *query,
                 json_t **ret_documents,
                 size_t *ret_n_matches,
+                struct fed_err *err);
+    int (*each)(struct store *self,
+                enum store_collection in,
+                const struct store_query *query,
+                store_each_fn fn,
+                void *arg,
                 struct fed_err *err);
     int (*remove)(struct store *self,
                   enum store_collection in,
@@ -255,6 +264,19 @@ FED_NODISCARD int store_find(struct store *store,
                              const struct store_query *query,
                              json_t **ret_documents,
                              size_t *ret_n_matches,
+                             struct fed_err *err);
+
+/* Give fn the documents that match, one by one, in order of insertion or against it: the query has
+ * no sort_path, skip or limit. Each that is there all the while is given once; what comes, goes or
+ * changes meanwhile may be given as it was or is, or left out. Of what is stored no more than a
+ * page is in memory, and no lock is held while fn runs: it may call the store. Costs one look at
+ * the collection, however many there are. Returns what fn has returned last, or < 0 when the store
+ * has failed. */
+FED_NODISCARD int store_each(struct store *store,
+                             enum store_collection in,
+                             const struct store_query *query,
+                             store_each_fn fn,
+                             void *arg,
                              struct fed_err *err);
 
 /* Returns 0 or STORE_NOT_FOUND. */

@@ -210,6 +210,25 @@ static int mem_find(struct store *store,
     return 0;
 }
 
+/* What is given is a copy in any case: all of it at once. */
+static int mem_each(struct store *store,
+                    enum store_collection in,
+                    const struct store_query *query,
+                    store_each_fn fn,
+                    void *arg,
+                    struct fed_err *err)
+{
+    json_t *documents = NULL;
+    int rc = mem_find(store, in, query, &documents, NULL, err);
+    const size_t n = json_array_size(documents);
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        rc = fn(arg, json_array_get(documents, i), err);
+    }
+    json_decref(documents);
+    return rc;
+}
+
 static int
 mem_remove(struct store *store, enum store_collection in, const char *key, struct fed_err *err)
 {
@@ -245,6 +264,7 @@ static const struct store_ops mem_ops = {
     .restore = mem_restore,
     .get = mem_get,
     .find = mem_find,
+    .each = mem_each,
     .remove = mem_remove,
     .close = mem_close,
 };

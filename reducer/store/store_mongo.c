@@ -496,6 +496,7 @@ static const struct store_ops mongo_ops = {
     .restore = mongo_restore,
     .get = mongo_get,
     .find = mongo_find,
+    .each = mongo_each,
     .remove = mongo_remove,
     .close = mongo_close,
     .about = mongo_about,

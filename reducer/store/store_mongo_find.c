@@ -8,7 +8,8 @@
 
 #include "reducer/store/store_mongo_inside.h"
 
-#define SPARE 256 /* documents beyond skip + limit that are kept before they are sorted out */
+#define EACH_PAGE 256 /* documents in memory while they are given one by one */
+#define SPARE     256 /* documents beyond skip + limit that are kept before they are sorted out */
 
 int mongo_find_one(struct mongo_call *call,
                    const bson_t *filter,
@@ -274,4 +275,107 @@ int mongo_find(struct store *store,
         *ret_n_matches = finding.n_matches;
     }
     return 0;
+}
+
+/* -- one by one ---------------------------------------------------------------------------------
+ */
+
+struct page {
+    const struct store_query *query;
+    json_t *documents; /* those of the server's that match */
+    size_t n;          /* of the server's */
+    int64_t last;      /* seq of the last one before this page; < 0: none */
+    int64_t next_last; /* of the last one of this page */
+};
+
+static bson_t *encode_page_options(const struct store_query *query)
+{
+    struct store_query page = *query;
+
+    page.limit = EACH_PAGE;
+    return encode_options(&page, true);
+}
+
+static void add_seq_filter(const struct page *page, bson_t *filter)
+{
+    bson_t part;
+
+    if (page->last >= 0) {
+        (void)BSON_APPEND_DOCUMENT_BEGIN(filter, "seq", &part);
+        (void)BSON_APPEND_INT64(&part, page->query->is_ascending ? "$gt" : "$lt", page->last);
+        (void)bson_append_document_end(filter, &part);
+    }
+}
+
+static int take_of_page(struct page *page, const bson_t *found, struct fed_err *err)
+{
+    json_t *document = NULL;
+    bson_iter_t it;
+    int rc = mongo_row_decode(found, &document, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    page->n++;
+    page->next_last = bson_iter_init_find(&it, found, "seq") ? bson_iter_as_int64(&it) : 0;
+    if (store_query_matches(page->query, document) &&
+        json_array_append(page->documents, document) != 0) {
+        rc = fed_err_set(err, FED_E_NOMEM, "query");
+    }
+    json_decref(document);
+    return rc;
+}
+
+static int step_page(struct mongo_call *call, struct fed_err *err)
+{
+    struct page *page = call->arg;
+    bson_t filter = BSON_INITIALIZER;
+    bson_t *options = encode_page_options(page->query);
+    mongoc_cursor_t *cursor;
+    const bson_t *found = NULL;
+    bson_error_t error = {0};
+    bool is_all;
+    int rc = 0;
+
+    (void)json_array_clear(page->documents);
+    page->n = 0;
+    encode_filter(call->in, page->query, &filter, &is_all);
+    add_seq_filter(page, &filter);
+    cursor = mongoc_collection_find_with_opts(call->collection, &filter, options, NULL);
+    while (rc == 0 && mongoc_cursor_next(cursor, &found)) {
+        rc = take_of_page(page, found, err);
+    }
+    if (rc == 0 && mongoc_cursor_error(cursor, &error)) {
+        rc = mongo_fail(call, &error, err);
+    }
+    mongoc_cursor_destroy(cursor);
+    bson_destroy(options);
+    bson_destroy(&filter);
+    return rc;
+}
+
+/* Page by page from one seq to the next: no connection is held while fn runs, and a page that was
+ * lost with its connection is asked for again without one being given twice. */
+int mongo_each(struct store *store,
+               enum store_collection in,
+               const struct store_query *query,
+               store_each_fn fn,
+               void *arg,
+               struct fed_err *err)
+{
+    struct page page = {.query = query, .documents = json_array(), .last = -1};
+    struct mongo_call call = {
+        .self = mongo_self(store), .in = in, .what = "look in", .step = step_page, .arg = &page};
+    int rc = page.documents == NULL ? fed_err_set(err, FED_E_NOMEM, "query") : 0;
+
+    for (page.n = EACH_PAGE; rc == 0 && page.n == EACH_PAGE; page.last = page.next_last) {
+        call.is_repeated = false;
+        call.is_link_lost = false;
+        rc = mongo_run(&call, err);
+        for (size_t i = 0; rc == 0 && i < json_array_size(page.documents); i++) {
+            rc = fn(arg, json_array_get(page.documents, i), err);
+        }
+    }
+    json_decref(page.documents);
+    return rc;
 }

@@ -173,6 +173,12 @@ int mongo_find(struct store *store,
                json_t **ret_documents,
                size_t *ret_n_matches,
                struct fed_err *err);
+int mongo_each(struct store *store,
+               enum store_collection in,
+               const struct store_query *query,
+               store_each_fn fn,
+               void *arg,
+               struct fed_err *err);
 /* The first document that fits, whole or in part (projection: NULL, all); 0 or STORE_NOT_FOUND. */
 int mongo_find_one(struct mongo_call *call,
                    const bson_t *filter,

@@ -19,6 +19,7 @@
 
 #define SCHEMA_VERSION 1
 #define BUSY_MS        5000
+#define EACH_PAGE      64 /* documents that are read under one lock */
 #define PRUNE_PART     32 /* a capped collection grows by this part between two prunings */
 
 static const char schema[] =
@@ -36,6 +37,8 @@ enum statement {
     STATEMENT_COUNT,
     STATEMENT_PAGE_UP,
     STATEMENT_PAGE_DOWN,
+    STATEMENT_EACH_UP,
+    STATEMENT_EACH_DOWN,
     STATEMENT_PRUNE,
     STATEMENT_MAX,
 };
@@ -53,6 +56,10 @@ static const char *const statements[STATEMENT_MAX] = {
         "SELECT body FROM documents WHERE collection = ?1 ORDER BY seq LIMIT ?2 OFFSET ?3",
     [STATEMENT_PAGE_DOWN] =
         "SELECT body FROM documents WHERE collection = ?1 ORDER BY seq DESC LIMIT ?2 OFFSET ?3",
+    [STATEMENT_EACH_UP] = "SELECT body, seq FROM documents WHERE collection = ?1 AND seq > ?2"
+                          " ORDER BY seq LIMIT ?3",
+    [STATEMENT_EACH_DOWN] = "SELECT body, seq FROM documents WHERE collection = ?1 AND seq < ?2"
+                            " ORDER BY seq DESC LIMIT ?3",
     [STATEMENT_PRUNE] = "DELETE FROM documents WHERE collection = ?1 AND seq <= (SELECT seq FROM"
                         " documents WHERE collection = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
 };
@@ -122,9 +129,14 @@ static void bind_text(sqlite3_stmt *statement, int index, const char *text)
     }
 }
 
-static int parse_body(sqlite3_stmt *statement, json_t **ret_document, struct fed_err *err)
+/* The statement's first column; borrowed until its next step. */
+static const char *get_body(sqlite3_stmt *statement)
 {
-    const char *body = (const char *)sqlite3_column_text(statement, 0);
+    return (const char *)sqlite3_column_text(statement, 0);
+}
+
+static int parse_body(const char *body, json_t **ret_document, struct fed_err *err)
+{
     json_t *document = body == NULL ? NULL : json_loads(body, JSON_ALLOW_NUL, NULL);
 
     if (document == NULL) {
@@ -413,7 +425,7 @@ static int sqlite_get(struct store *store,
     bind_text(statement, 2, key);
     rc = sqlite3_step(statement);
     if (rc == SQLITE_ROW) {
-        rc = parse_body(statement, ret_document, err);
+        rc = parse_body(get_body(statement), ret_document, err);
     } else {
         rc = rc == SQLITE_DONE ? STORE_NOT_FOUND : fail(self, rc, "read", err);
     }
@@ -441,7 +453,7 @@ static int collect_locked(struct store_sqlite *self,
 
     while (step == SQLITE_ROW && rc == 0) {
         json_t *document = NULL;
-        rc = parse_body(statement, &document, err);
+        rc = parse_body(get_body(statement), &document, err);
         if (rc == 0 && store_query_matches(query, document)) {
             const size_t place = window->n_matches++;
             if (place >= window->skip && place - window->skip < window->limit) {
@@ -516,6 +528,88 @@ static int sqlite_find(struct store *store,
     return 0;
 }
 
+struct page {
+    char *bodies[EACH_PAGE]; /* owned */
+    size_t n;
+    sqlite3_int64 last; /* seq of the last one; before the first page: of none */
+};
+
+static void clear_page(struct page *page)
+{
+    while (page->n > 0) {
+        free(page->bodies[--page->n]);
+    }
+}
+
+/* The documents next to page->last. */
+static int read_page(struct store_sqlite *self,
+                     enum store_collection in,
+                     bool is_ascending,
+                     struct page *page,
+                     struct fed_err *err)
+{
+    sqlite3_stmt *statement;
+    int step;
+    int rc = 0;
+
+    (void)pthread_mutex_lock(&self->lock);
+    statement = begin_locked(self, is_ascending ? STATEMENT_EACH_UP : STATEMENT_EACH_DOWN);
+    bind_text(statement, 1, store_collections[in].name);
+    (void)sqlite3_bind_int64(statement, 2, page->last);
+    (void)sqlite3_bind_int64(statement, 3, EACH_PAGE);
+    step = sqlite3_step(statement);
+    while (step == SQLITE_ROW && rc == 0) {
+        const char *body = get_body(statement);
+        page->bodies[page->n] = strdup(body == NULL ? "" : body);
+        page->last = sqlite3_column_int64(statement, 1);
+        rc = page->bodies[page->n++] == NULL ? fed_err_set(err, FED_E_NOMEM, "query") : 0;
+        step = sqlite3_step(statement);
+    }
+    (void)sqlite3_reset(statement);
+    rc = rc < 0 || step == SQLITE_DONE ? rc : fail(self, step, "read", err);
+    (void)pthread_mutex_unlock(&self->lock);
+    return rc;
+}
+
+static int give(const struct store_query *query,
+                const char *body,
+                store_each_fn fn,
+                void *arg,
+                struct fed_err *err)
+{
+    json_t *document = NULL;
+    int rc = parse_body(body, &document, err);
+
+    if (rc == 0 && store_query_matches(query, document)) {
+        rc = fn(arg, document, err);
+    }
+    json_decref(document);
+    return rc;
+}
+
+/* Page by page from one seq to the next, not by an offset: that would read again all before it. */
+static int sqlite_each(struct store *store,
+                       enum store_collection in,
+                       const struct store_query *query,
+                       store_each_fn fn,
+                       void *arg,
+                       struct fed_err *err)
+{
+    struct page page = {.last = query->is_ascending ? 0 : INT64_MAX};
+    bool is_last = false;
+    int rc = 0;
+
+    while (rc == 0 && !is_last) {
+        rc = read_page(self_of(store), in, query->is_ascending, &page, err);
+        is_last = page.n < EACH_PAGE;
+        for (size_t i = 0; i < page.n && rc == 0; i++) {
+            rc = give(query, page.bodies[i], fn, arg, err);
+        }
+        clear_page(&page);
+    }
+    return rc;
+}
+
 static int remove_locked(struct store_sqlite *self,
                          enum store_collection in,
                          const char *key,
@@ -573,6 +667,7 @@ static const struct store_ops sqlite_ops = {
     .restore = sqlite_restore,
     .get = sqlite_get,
     .find = sqlite_find,
+    .each = sqlite_each,
     .remove = sqlite_remove,
     .close = sqlite_close,
 };

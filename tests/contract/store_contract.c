@@ -633,6 +633,11 @@ static void test_nothing_is_dropped_for_want_of_memory(void **state)
     store_contract_starve(((const struct fixture *)*state)->store);
 }
 
+static void test_one_by_one(void **state)
+{
+    store_contract_walk(((const struct fixture *)*state)->store);
+}
+
 /* A document that is written over keeps its place in the order of insertion. */
 static void test_writing_over_keeps_the_place(void **state)
 {
@@ -672,80 +677,9 @@ static void test_capped_collections_lose_their_oldest(void **state)
     assert_int_equal(put(f, STORE_STATUSES, "{'status_id':'s299','n':1}"), 0);
 }
 
-/* -- threads -------------------------------------------------------------------------------------
- */
-
-#define N_THREADS 4
-#define N_STEPS   40
-
-struct racer {
-    struct store *store;
-    pthread_t thread;
-    unsigned n_won; /* inserts of a key that all want */
-    int rc;
-};
-
-/* Add 1 to the counter by compare-and-set. */
-static int count_one(struct store *store)
-{
-    int rc = STORE_CONFLICT;
-
-    while (rc == STORE_CONFLICT) {
-        json_t *document = NULL;
-        rc = store_get(store, STORE_MODELS, "counter", &document, NULL);
-        if (rc == 0) {
-            const json_int_t n = json_integer_value(json_object_get(document, "n"));
-            const json_int_t version = json_integer_value(json_object_get(document, "version"));
-            (void)json_object_set_new(document, "n", json_integer(n + 1));
-            rc = store_replace(store, STORE_MODELS, (uint64_t)version, document, NULL);
-        }
-        json_decref(document);
-    }
-    return rc;
-}
-
-static void *race(void *arg)
-{
-    struct racer *racer = arg;
-    const struct store_query query = {.sort_path = "n", .limit = 5};
-    char key[32];
-
-    for (unsigned i = 0; i < N_STEPS && racer->rc == 0; i++) {
-        json_t *found = NULL;
-        json_t *document;
-
-        (void)snprintf(key, sizeof(key), "key-%u", i);
-        document = json_pack("{s:s}", "client_id", key);
-        racer->n_won += store_insert(racer->store, STORE_CLIENTS, document, NULL) == 0 ? 1 : 0;
-        json_decref(document);
-        racer->rc = count_one(racer->store);
-        if (store_find(racer->store, STORE_CLIENTS, &query, &found, NULL, NULL) != 0) {
-            racer->rc = -1;
-        }
-        json_decref(found);
-    }
-    return NULL;
-}
-
 static void test_many_threads(void **state)
 {
-    struct fixture *f = *state;
-    struct racer racers[N_THREADS] = {0};
-    unsigned n_won = 0;
-
-    assert_int_equal(insert(f, STORE_MODELS, "{'model_id': 'counter', 'n': 0}"), 0);
-    for (unsigned i = 0; i < N_THREADS; i++) {
-        racers[i].store = f->store;
-        assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
-    }
-    for (unsigned i = 0; i < N_THREADS; i++) {
-        (void)pthread_join(racers[i].thread, NULL);
-        assert_int_equal(racers[i].rc, 0);
-        n_won += racers[i].n_won;
-    }
-    assert_int_equal(n_won, N_STEPS);
-    assert_int_equal(get_number(f, STORE_MODELS, "counter", "n"), N_THREADS * N_STEPS);
-    assert_int_equal(get_number(f, STORE_MODELS, "counter", "version"), N_THREADS * N_STEPS + 1);
+    store_contract_race(((const struct fixture *)*state)->store);
 }
 
 static void test_unknown_kinds_are_named(void **state)
@@ -788,6 +722,7 @@ int store_contract_run(const char *name, store_url_fn url)
         TEST(test_sorting),
         TEST(test_paging),
         TEST(test_nothing_is_dropped_for_want_of_memory),
+        TEST(test_one_by_one),
         TEST(test_writing_over_keeps_the_place),
         TEST(test_capped_collections_lose_their_oldest),
         TEST(test_many_threads),

@@ -14,8 +14,15 @@ typedef void (*store_url_fn)(const struct test_folder *folder, char ret_url[FED_
 /* Run the battery; returns the number of failed tests. */
 int store_contract_run(const char *name, store_url_fn url);
 
-/* Of the battery: out of memory, a query fails, and never answers with a part of what there is. The
- * store is empty. */
+/* The battery's parts that stand in files of their own; the store is empty. */
+
+/* Out of memory, a query fails, and never answers with a part of what there is. */
 void store_contract_starve(struct store *store);
+
+/* store_each(): all, in order, each once, whatever is written meanwhile. */
+void store_contract_walk(struct store *store);
+
+/* Threads that write the same documents. */
+void store_contract_race(struct store *store);
 
 #endif /* TESTS_CONTRACT_STORE_CONTRACT_H */

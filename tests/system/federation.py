@@ -338,11 +338,7 @@ class Federation:
 
     def ask_session(self, model_id, task_settings=None, name=None, **config):
         """Ask for a session by FEDn's path, not started yet; (status, row or answer)."""
-        settings = {"aggregator": "fedavg", "round_timeout": 60, "buffer_size": -1,
-                    "delete_models_storage": True, "clients_required": 1, "validate": True,
-                    "helper_type": "numpyhelper", "model_id": model_id}
-        settings.update(config)
-        body = {"session_config": settings}
+        body = {"session_config": dict(session_config(model_id), **config)}
         if task_settings is not None:
             body["task_settings"] = task_settings
         if name is not None:
@@ -378,6 +374,13 @@ class Federation:
         if status != 200:
             raise Failed(f"rounds: {status} {answer}")
         return answer["result"]
+
+
+def session_config(model_id):
+    """As FEDn's client library sends it, for a model."""
+    return {"aggregator": "fedavg", "round_timeout": 60, "buffer_size": -1,
+            "delete_models_storage": True, "clients_required": 1, "validate": True,
+            "helper_type": "numpyhelper", "model_id": model_id}
 
 
 def random_model(path, seed=1, shapes=((32, 16), (16,), (16, 4), (4,))):

@@ -191,6 +191,8 @@ class Dashboard(unittest.TestCase):
                 self.assertEqual(page.run(CONTRAST), [])
                 page.shoot(PICTURES / f"{name}.png")
                 page.scheme("dark")
+                page.wait(lambda: page.run("return document.documentElement.dataset.theme") == "dark",
+                          what="the system's dark")
                 self.assertEqual(page.run(CONTRAST), [])
                 page.shoot(PICTURES / f"{name}-dark.png")
                 page.scheme("light")
@@ -248,7 +250,7 @@ class Dashboard(unittest.TestCase):
         self.assertIn("refused: not_finite", page.run(
             "return document.querySelector('[data-plot=timeline] svg').textContent"))
         self.assertIn("not_finite", page.text("table"))
-        page = self.open("client", "/dashboard/clients/lab")
+        page = self.open("client", f"/dashboard/clients/lab?session_id={self.session}")
         page.wait_text("element 0 is NaN")
 
     def test_confusion_matrix(self):
@@ -298,6 +300,21 @@ class Dashboard(unittest.TestCase):
         page.wait_text("Terminated", "table")
         live = self.fed.live()
         self.assertEqual(live["session"]["status"], "Terminated")
+        self.check_round_of_model(self.fed.rounds(live["session"]["session_id"])[0])
+
+    def check_round_of_model(self, round_):
+        """It is called by its number, which is not its id in a second session, and leads to it."""
+        self.assertEqual(round_["round_number"], 1)
+        self.assertNotEqual(round_["round_id"], "1")
+        links = [["1", f"/dashboard/rounds/{round_['round_id']}"]]
+        found = ("return [...document.querySelectorAll(arguments[0])].filter((a) => a.pathname.endsWith(arguments[1]))"
+                 ".map((a) => [a.innerText, a.pathname])")
+        page = self.browser
+        page.go(f"/dashboard/models/{round_['model_id']}")
+        for place in (".facts a", ".trail a"):
+            page.wait(lambda: page.run(found, place, links[0][1]) == links, what=f"the round in {place}")
+        page = self.open("models")
+        page.wait(lambda: page.run(found, "tbody a", links[0][1]) == links, what="the round in the table")
 
     def test_a_refusal_is_told(self):
         page = self.open("control")
@@ -322,6 +339,25 @@ class Dashboard(unittest.TestCase):
         raw.connector.SendStatus(raw.pb.Status(sender=raw.sender, status="hello from the lab",
                                                log_level=raw.pb.LogLevel.Value("INFO")), metadata=raw.metadata)
         page.wait_text("hello from the lab", "tbody")
+
+    def test_what_is_said_while_events_load(self):
+        """is shown, although the answer that is on its way does not have it."""
+        page = self.open("overview")
+        self.hear(page)
+        page.run("""
+            const own = fetch;
+            window.held = [];
+            window.fetch = (path, options) => own(path, options).then((answer) =>
+                (String(path).includes('/statuses/') ? new Promise((go) => held.push(() => go(answer))) : answer));""")
+        page.find("nav a[href='/dashboard/events']")[0].click()
+        page.wait(lambda: page.run("return held.length") == 1, what="the answer")
+        raw = self.lab.client
+        raw.connector.SendStatus(raw.pb.Status(sender=raw.sender, status="said meanwhile",
+                                               log_level=raw.pb.LogLevel.Value("INFO")), metadata=raw.metadata)
+        page.wait(lambda: "status" in page.run("return heard"), what="the event")
+        page.run("held.forEach((go) => go())")
+        page.wait_text("Model update completed.", "tbody")
+        page.wait_text("said meanwhile", "tbody", 3)
 
     # -- how it behaves -------------------------------------------------------------------------
 
@@ -363,6 +399,10 @@ class Dashboard(unittest.TestCase):
         page.find("#theme")[0].click()
         self.assertEqual(page.run(ground), light)
         page.run("localStorage.clear()")
+        self.open("overview")  # as the system has it, whatever it changes to
+        page.scheme("dark")
+        page.wait(lambda: page.run(ground) != light, 5, "the system's dark")
+        page.wait_text("Light", "#theme")
 
     def test_thousand_clients(self):
         """In the table they are sorted, filtered and scrolled through without a stutter."""
@@ -397,6 +437,35 @@ class Dashboard(unittest.TestCase):
         self.assertLess(drawn, 100, "only rows in sight are in the page")
         page.find("input[type=search]")[0].send_keys("far-0123")
         page.wait_text("2 of 1,007", ".filter")  # one of that name, one of that id
+
+    def test_metrics_are_asked_for_by_name(self):
+        """What they are called is asked once; what that answer holds is not asked for again."""
+        page = self.open("overview")
+        asked = """return performance.getEntriesByType('resource').map((e) => e.name)
+                .filter((n) => n.includes('views/validations')).map((n) => new URL(n).searchParams.get('metric'))"""
+        first = page.run(asked)
+        self.assertEqual(len(first), 2, first)
+        n_rounds = self.marks("accuracy", "mark-symbol")
+        page.run("performance.clearResourceTimings(); window.dispatchEvent(new Event('pagehide'));"
+                 "document.dispatchEvent(new Event('visibilitychange'))")
+        page.wait(lambda: len(page.run(asked)) >= 2, what="the rows again")
+        page.driver.execute_async_script("setTimeout(arguments[0], 500)")
+        self.assertEqual(sorted(map(str, page.run(asked))), ["test_accuracy", "test_loss"])
+        self.assertEqual(self.marks("accuracy", "mark-symbol"), n_rounds)
+        self.assertEqual(self.marks("loss", "mark-symbol"), n_rounds)
+
+    def test_focus_stays_on_what_is_written_anew(self):
+        page = self.open("events")
+        focused = page.driver.execute_async_script("""
+            const done = arguments[0];
+            import(new URL('dom.js', document.querySelector('script[type=module]').src)).then(({ fill, h }) => {
+                const list = document.body.appendChild(h('ul'));
+                const links = () => ['a', 'b'].map((id) => h('li', {}, h('a', { href: `/dashboard/clients/${id}` }, id)));
+                fill(list, links()).querySelectorAll('a')[1].focus();
+                fill(list, links());
+                done([document.activeElement.textContent, list.contains(document.activeElement)]);
+            });""")
+        self.assertEqual(focused, ["b", True])
 
     def hold_live(self, page):
         """From now on GET /api/v1/live waits: window.release(n, isFailing) ends the nth. Every stream
@@ -509,6 +578,32 @@ class Dashboard(unittest.TestCase):
                 page.wait(lambda: page.run("return nLooks"), what="the second session")
                 page.driver.execute_async_script("setTimeout(arguments[0], 1000)")
                 self.assertEqual(page.run("return document.querySelector('h1').dataset.mine"), "1")
+
+    def test_the_first_session_comes_to_other_pages(self):
+        """that were opened before it: they have its choice and what is drawn of it."""
+        for name, path, nothing, cards in (
+                ("models", PAGES["models"], "Once a session runs", ["Model validations", "Models"]),
+                ("client", "/dashboard/clients/early", "No session has run yet", CARDS["client"])):
+            with self.subTest(page=name), Federation() as fed:
+                fed.start_reducer()
+                fed.start_combiner()
+                fed.rest("POST", "/api/v1/clients/add",
+                         {"client_id": "early", "name": "early", "package": "local"})
+                self.browser.wait(lambda: fed.rest("GET", "/api/v1/clients/early")[0] == 200,
+                                  what="the client's row")
+                model = fed.upload_model(self.fed.folder / "seed.npz")
+                with Browser(f"http://{fed.http}") as page:
+                    page.go(path)
+                    page.wait_text(nothing)
+                    page.wait_text("Idle", "#state-text")
+                    page.run("document.querySelector('h1').dataset.mine = 1")
+                    fed.ask_session(model, name="the first")
+                    page.wait_text("the first", "select")
+                    page.wait(lambda: len(page.find(".plot .empty")) == 1, what="the plot")
+                    self.assertEqual(page.run(
+                        "return [...document.querySelectorAll('h2')].map((n) => n.textContent)"), cards)
+                    self.assertNotIn(nothing, page.text())
+                    self.assertEqual(page.run("return document.querySelector('h1').dataset.mine"), "1")
 
     def test_reducer_restarts(self):
         """A page that is open says so, and goes on by itself."""

@@ -132,14 +132,9 @@ class Events(unittest.TestCase):
                 quick.wait(named("hello"))
                 note = {"key": "colour", "value": "x" * 500,
                         "sender": {"name": "a", "role": "CLIENT", "client_id": "a"}}
-                body = {"name": "s", "session_config": {
-                    "aggregator": "fedavg", "round_timeout": 60, "buffer_size": -1,
-                    "clients_required": 1, "validate": True, "helper_type": "numpyhelper",
-                    "delete_models_storage": True}}
                 self.assertEqual(fed.rest("POST", "/api/v1/attributes/", note)[0], 201)
                 path = federation.random_model(fed.folder / "seed.npz")
-                body["session_config"]["model_id"] = fed.upload_model(path)
-                status, session = fed.rest("POST", "/api/v1/sessions/", body)
+                status, session = fed.ask_session(fed.upload_model(path), name="s")
                 self.assertEqual(status, 201, session)
                 for i in range(5000):
                     status, _ = fed.rest("PATCH", f"/api/v1/sessions/{session['session_id']}",

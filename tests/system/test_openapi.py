@@ -118,11 +118,7 @@ class OpenApi(unittest.TestCase):
         failing = fed.start_session(self.model, rounds=1, round_timeout=2, clients_required=2)
         self.assertEqual(fed.wait_session(failing)["failed_rounds"], 1)
         late.send_signal(signal.SIGCONT)
-        self.other = fed.rest("POST", "/api/v1/sessions/", {
-            "name": "to be started", "session_config": {
-                "aggregator": "fedavg", "round_timeout": 60, "buffer_size": -1,
-                "clients_required": 1, "validate": True, "helper_type": "numpyhelper",
-                "delete_models_storage": True, "model_id": self.model}})[1]["session_id"]
+        self.other = fed.ask_session(self.model, name="to be started")[1]["session_id"]
 
     def ask(self, fed, method, path, body=None, pattern=None, query="", want=None):
         status, answer = fed.rest(method.upper(), path + query, body)

@@ -16,8 +16,6 @@ import federation
 import numpy
 from federation import Federation
 
-CONFIG = {"aggregator": "fedavg", "round_timeout": 60, "buffer_size": -1, "clients_required": 1,
-          "validate": True, "helper_type": "numpyhelper", "delete_models_storage": True}
 RESOURCES = ("clients combiners models packages rounds sessions statuses validations predictions "
              "metrics attributes telemetry runs").split()
 
@@ -173,11 +171,11 @@ class Rest(unittest.TestCase):
     def test_session_settings(self):
         """Rule 21: what can be known to be wrong is refused when the session is made."""
         model = self.seed()
-        good = dict(CONFIG, model_id=model)
+        good = federation.session_config(model)
         path = "/api/v1/sessions/"
         self.assertEqual(self.taken(201, "POST", path, {"session_config": good})["status"],
                          "Created")
-        for key in CONFIG:
+        for key in good.keys() - {"model_id"}:
             config = {k: v for k, v in good.items() if k != key}
             self.refused(400, "POST", path, {"session_config": config}, f"missing field {key}")
         self.refused(400, "POST", path, {"session_config": dict(good, more=1)}, "Invalid object")
@@ -199,7 +197,7 @@ class Rest(unittest.TestCase):
         self.refused(400, "POST", path, {"session_id": "nobody"},
                      "Session with specified ID does not exist")
         session = self.taken(201, "POST", "/api/v1/sessions/", {
-            "session_config": dict(CONFIG, model_id=model)})["session_id"]
+            "session_config": federation.session_config(model)})["session_id"]
         self.refused(400, "POST", path, {"session_id": session},
                      "Number of available clients is lower than the required minimum of 1")
         self.refused(400, "POST", path, {"session_id": session, "client_ids": 5},

@@ -120,10 +120,15 @@ static void test_validations(void **state)
         json_pack("{s:s,s:s,s:s,s:s,s:{s:s},s:s}", "validation_id", "v", "session_id", "s",
                   "model_id", "m", "_sender_key", "a", "sender", "client_id", "a", "data",
                   "{\"loss\":0.5,\"text\":\"x\",\"confusion_matrix\":[[3,1],[\"x\"]]}"));
+    add(fixture, STORE_VALIDATIONS,
+        json_pack("{s:s,s:s,s:s,s:s}", "validation_id", "w", "session_id", "s", "model_id", "n",
+                  "data", "{\"accuracy\":0.5}"));
     answer = expect(fixture, 200, "GET", "/api/v1/views/validations", NULL);
-    assert_int_equal(json_array_size(json_object_get(answer, "metrics")), 1);
-    assert_string_equal(text_at(answer, "metric"), "loss");
+    assert_int_equal(json_array_size(json_object_get(answer, "metrics")), 2);
+    assert_string_equal(text_at(answer, "metric"), "loss"); /* the first that was told */
+    assert_int_equal(json_array_size(json_object_get(answer, "result")), 1);
     json_decref(answer);
+    json_decref(first_of(fixture, "/api/v1/views/validations?metric=accuracy", 1));
     row = first_of(fixture, "/api/v1/views/validations?metric=loss", 1);
     assert_int_equal((int)number_at(row, "round_number"), 1);
     json_decref(row);
