@@ -203,16 +203,27 @@ static void pump(struct records *records)
 {
     struct fed_link *link;
 
-    if (records->is_busy || records->line->is_closed) {
+    const uint64_t now_ms = fed_loop_now_ms(records->line->loop);
+    const uint64_t due_ms = records->began_ms + RECORDS_PACE_MS;
+
+    if (records->is_busy || records->line->is_closed || fed_list_is_empty(&records->waiting)) {
+        return;
+    }
+    if (now_ms < due_ms && records->n_waiting < RECORDS_BATCH) {
+        fed_timer_start(records->line->loop, &records->pace, due_ms);
         return;
     }
     for (int i = 0; i < RECORDS_BATCH && (link = fed_list_take(&records->waiting)) != NULL; i++) {
         fed_list_add(&records->batch, link);
     }
-    if (!fed_list_is_empty(&records->batch)) {
-        records->is_busy = true;
-        errand_submit(records->line, &records->errand);
-    }
+    records->is_busy = true;
+    records->began_ms = now_ms;
+    errand_submit(records->line, &records->errand);
+}
+
+static void on_pace(void *arg)
+{
+    pump(arg);
 }
 
 void records_init(struct records *records,
@@ -224,6 +235,7 @@ void records_init(struct records *records,
     *records = (struct records){.line = line, .store = store, .ops = ops, .arg = arg};
     fed_list_init(&records->waiting);
     fed_list_init(&records->batch);
+    fed_timer_init(&records->pace, on_pace, records);
     records->errand.work = work;
     records->errand.done = done;
     records->errand.what = "storing records";
@@ -233,6 +245,7 @@ void records_deinit(struct records *records)
 {
     struct fed_link *link;
 
+    fed_timer_stop(&records->pace);
     while ((link = fed_list_take(&records->waiting)) != NULL ||
            (link = fed_list_take(&records->batch)) != NULL) {
         free_record(FED_CONTAINER_OF(link, struct record, link));

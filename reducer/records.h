@@ -4,6 +4,10 @@
  * unique by (session, model, client). What can never be stored (no JSON object, no id) is dropped,
  * said in the log, and acknowledged: it would block its outbox for ever. The queue is bounded by
  * not reading a link while RECORDS_LINK_MAX of its records wait. Loop only.
+ *
+ * What comes after a quiet moment is stored at once; what comes on its heels is gathered for
+ * RECORDS_PACE_MS from then on, or until it is a batch: each call of the store is a flush of the
+ * disk, which a round's own rows and its model wait for.
  */
 #ifndef REDUCER_RECORDS_H
 #define REDUCER_RECORDS_H
@@ -19,6 +23,7 @@
 
 #define RECORDS_BATCH \
     32 /* stored at a time, in one call a collection: the journal may wait for one */
+#define RECORDS_PACE_MS  50U  /* between the beginnings of two batches that are not full */
 #define RECORDS_LINK_MAX 128U /* of one link that may wait */
 
 struct records_ops {
@@ -49,6 +54,8 @@ struct records {
     struct fed_list waiting;
     struct fed_list batch; /* the errand's */
     unsigned n_waiting;    /* with the batch */
+    uint64_t began_ms;     /* the last batch */
+    struct fed_timer pace; /* for the next one */
     bool is_busy;
 };
 
