@@ -207,21 +207,33 @@ static void download_closed(struct fed_rpc_call *call, const struct fed_rpc_end 
 
 static const struct fed_rpc_call_ops download_ops = {download_message, NULL, download_closed};
 
+/* The file is there: the first message may come. */
 static void download_opened(void *arg)
 {
     struct link *link = arg;
     struct step *step = work_done(link);
+
+    if (step->work_rc < 0 && step->is_calling) {
+        fed_rpc_call_cancel(step->ask.call);
+    } else if (step->is_calling) {
+        fed_rpc_call_read(step->ask.call);
+    }
+    download_check_end(link);
+}
+
+static void ask_for_model(struct link *link)
+{
+    struct step *step = &link->step;
     Fedn__Client sender;
     Fedn__ModelRequest message;
 
-    fedn__client__init(&sender);
-    fedn__model_request__init(&message);
-    if (step->work_rc < 0 || !start_call(link, "/fedn.ModelService/Download", &download_ops)) {
+    if (!start_call(link, "/fedn.ModelService/Download", &download_ops)) {
         step->code = FED_RPC_UNAVAILABLE;
         (void)snprintf(step->detail, sizeof(step->detail), "the call could not be started");
-        download_check_end(link);
         return;
     }
+    fedn__client__init(&sender);
+    fedn__model_request__init(&message);
     sender.role = FEDN__ROLE__CLIENT;
     sender.name = message_text(link->config.name);
     sender.client_id = message_text(link->config.client_id);
@@ -231,7 +243,6 @@ static void download_opened(void *arg)
         fed_rpc_call_cancel(step->ask.call);
     }
     fed_rpc_call_send_end(step->ask.call);
-    fed_rpc_call_read(step->ask.call);
 }
 
 static void begin(struct link *link, enum step_kind kind, const char *id, const char *path)
@@ -245,10 +256,12 @@ static void begin(struct link *link, enum step_kind kind, const char *id, const 
     (void)snprintf(step->path, sizeof(step->path), "%s", path);
 }
 
+/* The file is made while the request is on its way. */
 void link_download(struct link *link, const char *model_id, const char *path)
 {
     begin(link, STEP_DOWNLOAD, model_id, path);
     submit(link, work_open, download_opened);
+    ask_for_model(link);
 }
 
 /* -- up ---------------------------------------------------------------------------------------- */
