@@ -1,10 +1,14 @@
 #include "combiner/aggregate/summing.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/pages.h"
 #include "common/model/exact.h"
+
+#define SEVERAL_MIN (1U << 19) /* elements that are worth a second thread */
 
 struct summing {
     const struct base *base;   /* borrowed */
@@ -177,6 +181,71 @@ static int fold_all(struct fold *fold, struct fed_npz *npz, struct fed_err *err)
     return rc;
 }
 
+/* -- several threads ---------------------------------------------------------------------------
+ *
+ * A large update whose values are used where they lie, and have been checked: nothing can fail, so
+ * there is no order to keep.
+ */
+
+/* A share of the elements. */
+struct share {
+    const struct fold *fold;
+    struct fed_npz *npz;
+    uint64_t first;
+    uint64_t end;
+    pthread_t thread;
+};
+
+/* A thread's function; returns NULL. */
+static void *fold_share(void *arg)
+{
+    const struct share *share = arg;
+    const struct fed_layout *layout = &share->fold->summing->base->layout;
+    struct fold fold = *share->fold;
+
+    for (fold.tensor = 0; fold.tensor < layout->n_tensors; fold.tensor++) {
+        const struct fed_tensor *tensor = &layout->tensors[fold.tensor];
+        const uint8_t *bytes = fed_npz_get_bytes(share->npz, fold.tensor);
+        const uint64_t end = tensor->offset + tensor->n_elements;
+        uint64_t at = tensor->offset > share->first ? tensor->offset : share->first;
+        for (; at < end && at < share->end; at += FED_NPZ_BLOCK) {
+            const uint64_t index = at - tensor->offset;
+            const uint64_t left = (end < share->end ? end : share->end) - at;
+            (void)fold_singles(&fold, index, bytes + index * sizeof(float),
+                               left < FED_NPZ_BLOCK ? (size_t)left : FED_NPZ_BLOCK, NULL);
+        }
+    }
+    return NULL;
+}
+
+static bool is_for_several(const struct fold *fold, struct fed_npz *npz)
+{
+    const struct base *base = fold->summing->base;
+    bool is = base->layout.n_elements >= SEVERAL_MIN && sysconf(_SC_NPROCESSORS_ONLN) > 1;
+
+    for (size_t i = 0; is && i < base->layout.n_tensors; i++) {
+        is = fed_npz_has_singles(npz, i) && fed_npz_get_bytes(npz, i) != NULL &&
+             base_singles(base, i, 0) != NULL;
+    }
+    return is;
+}
+
+/* Two halves, one of them on a thread of its own; without one, both here. */
+static void fold_halves(const struct fold *fold, struct fed_npz *npz)
+{
+    const uint64_t n = fold->summing->base->layout.n_elements;
+    struct share other = {.fold = fold, .npz = npz, .first = n / 2, .end = n};
+    struct share own = {.fold = fold, .npz = npz, .first = 0, .end = n / 2};
+    const bool is_apart = pthread_create(&other.thread, NULL, fold_share, &other) == 0;
+
+    (void)fold_share(&own);
+    if (is_apart) {
+        (void)pthread_join(other.thread, NULL);
+    } else {
+        (void)fold_share(&other);
+    }
+}
+
 /* The blocks come in the same order and with the same values as they were added. */
 static void take_off(struct fold *fold, struct fed_npz *npz)
 {
@@ -260,7 +329,11 @@ int summing_fold(struct summing *summing,
         if (update->is_checked) {
             fed_npz_trust(npz);
         }
-        rc = fold_all(&fold, npz, &why);
+        if (is_for_several(&fold, npz)) {
+            fold_halves(&fold, npz);
+        } else {
+            rc = fold_all(&fold, npz, &why);
+        }
         if (rc != 0 && !fold.is_first) {
             take_off(&fold, npz);
         }

@@ -6,7 +6,8 @@
  * has been checked (checking.h); should a fold fail all the same, half-way, what it added is taken
  * off again, value by value.
  *
- * Thread safety: none; one worker lane, for all that share a summing_room. Folding blocks on disk.
+ * Thread safety: none; one worker lane, for all that share a summing_room. Folding blocks on disk;
+ * a large update is folded by two threads, of which one lives no longer than that.
  */
 #ifndef COMBINER_AGGREGATE_SUMMING_H
 #define COMBINER_AGGREGATE_SUMMING_H

@@ -351,6 +351,58 @@ static void test_a_checked_file_is_not_checked_again(void **state)
     fed_buf_deinit(&bytes);
 }
 
+/* A large update that has been checked is folded by two threads: the bits are those of one, also
+ * where the halves meet inside a tensor, and an empty tensor stands between. */
+static void test_two_threads_give_the_same_bits(void **state)
+{
+    enum {
+        N_LARGE = (1 << 19) + 4097
+    };
+    static const struct fed_tensor large[] = {
+        {.dtype = FED_DTYPE_F4, .rank = 1, .shape = {100}, .n_elements = 100},
+        {.dtype = FED_DTYPE_F4, .rank = 2, .shape = {0, 3}, .offset = 100},
+        {.dtype = FED_DTYPE_F4,
+         .rank = 1,
+         .shape = {N_LARGE - 100},
+         .n_elements = N_LARGE - 100,
+         .offset = 100},
+    };
+    struct fixture *f = *state;
+    double *values = malloc(N_LARGE * sizeof(*values));
+    struct summing_room rooms[2] = {0};
+    struct summing *sums[2] = {0};
+    struct base base;
+    char path[FED_PATH_SIZE];
+    char raw[FED_PATH_SIZE];
+
+    assert_non_null(values);
+    for (size_t i = 0; i < N_LARGE; i++) {
+        values[i] = (double)(float)(fed_rand_unit(&f->rand) - 0.5);
+    }
+    test_model_write(test_path(&f->folder, "large", path), values, large, 3);
+    (void)test_path(&f->folder, "large.raw", raw);
+    assert_int_equal(base_open(path, raw, &limits, &base, &f->err), 0);
+    for (size_t i = 0; i < N_LARGE; i++) {
+        values[i] += (double)(float)(fed_rand_unit(&f->rand) * 0.001);
+    }
+    test_model_write(f->path, values, large, 3);
+    for (size_t k = 0; k < 2; k++) {
+        assert_int_equal(summing_new(&base, &f->plan, &rooms[k], &sums[k], &f->err), 0);
+        for (uint64_t n = 1; n < 4; n++) { /* the first finds no sum yet */
+            const struct summing_update update = {f->path, n * 7, k == 1};
+            assert_int_equal(summing_fold(sums[k], &update, &limits, &f->err), 0);
+        }
+    }
+    assert_memory_equal(summing_get_sums(sums[0]), summing_get_sums(sums[1]),
+                        N_LARGE * sizeof(int64_t));
+    for (size_t k = 0; k < 2; k++) {
+        (void)summing_free(sums[k]);
+        summing_room_deinit(&rooms[k]);
+    }
+    base_close(&base);
+    free(values);
+}
+
 static void test_the_partial_holds_what_was_folded(void **state)
 {
     struct fixture *f = *state;
@@ -400,6 +452,7 @@ int main(void)
         TEST(test_a_failed_fold_leaves_every_bit),
         TEST(test_kept_memory_begins_at_zero),
         TEST(test_a_checked_file_is_not_checked_again),
+        TEST(test_two_threads_give_the_same_bits),
         TEST(test_the_partial_holds_what_was_folded),
     };
 
