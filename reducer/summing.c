@@ -272,7 +272,7 @@ static int write_model(struct summing_task *task, struct fed_npz *npz, int fd, s
     task->base.n_elements = layout->n_elements;
     task->base.n_tensors = layout->n_tensors;
     task->base.exponents = calloc(layout->n_tensors + 1, sizeof(*task->base.exponents));
-    parts = calloc(summing->own.n_added + 1, sizeof(*parts));
+    parts = calloc(summing->own.n_added + 1, sizeof(const struct fed_partial_sums *));
     if (task->base.exponents == NULL || parts == NULL) {
         free(parts);
         return fed_err_set(err, FED_E_NOMEM, "model");

@@ -218,7 +218,7 @@ static void test_widths_that_do_not_agree(void **state)
 
     assert_int_equal(fed_partial_write(f->path, &out, f->sums, &f->err), 0);
     file = test_file_read(f->path);
-    const size_t at = file.size - FED_DIGEST_SIZE - 3U * 8U - 1U; /* of the only block */
+    const size_t at = file.size - FED_DIGEST_SIZE - sizeof(int64_t) * 3 - 1; /* of the only block */
     assert_int_equal(file.data[at], 8);
     for (unsigned width = 0; width < 256; width++) {
         file.data[at] = (uint8_t)width;
