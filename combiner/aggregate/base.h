@@ -25,7 +25,7 @@ struct base {
 };
 
 /* Map the model file at `path`, or what is decoded of it to `raw_path`. Its bytes are known to be
- * the ones that are meant (SHA-256); its values are checked. Returns 0, an enum fed_model_fault, or
+ * the ones that are meant (XXH3); its values are checked. Returns 0, an enum fed_model_fault, or
  * < 0: FED_E_IO, FED_E_NOT_FOUND, FED_E_NOMEM. */
 FED_NODISCARD int base_open(const char *path,
                             const char *raw_path,

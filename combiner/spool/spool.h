@@ -17,7 +17,7 @@
  * Each of these is checked before it is used after a start, so that it may be a spare file, which
  * after a power cut may have its old bytes: an upload and an update by the CRC-32 and the size in
  * name and log, a checkpoint and a partial by their digests (the partial's is in the log, too), a
- * model by the plan's SHA-256. Files under way are removed.
+ * model by the plan's XXH3. Files under way are removed.
  *
  * Nothing here is flushed: the page cache outlives the process. After a power cut, records and
  * files whose length or CRC-32 does not hold are dropped. A spool opened with is_synced flushes
