@@ -165,7 +165,7 @@ put_body(struct writing *writing, const int64_t *sums, const struct body *body, 
 {
     int rc = put(writing, body->widths, (size_t)body->n_blocks, err);
 
-    writing->buffer = malloc(PIECE + FED_PACK_BLOCK * FED_PACK_WIDTH_MAX);
+    writing->buffer = malloc(PIECE + (size_t)FED_PACK_BLOCK * FED_PACK_WIDTH_MAX);
     if (rc == 0 && writing->buffer == NULL) {
         rc = fed_err_set(err, FED_E_NOMEM, "partial sum");
     }
@@ -444,7 +444,7 @@ static int find_blocks(struct fed_partial_sums *sums, uint64_t n_blocks, struct 
     const uint8_t *end = sums->map.data + sums->map.size - FED_DIGEST_SIZE;
     uint64_t at = 0;
 
-    sums->starts = malloc(((size_t)n_blocks + 1) * sizeof(*sums->starts));
+    sums->starts = calloc((size_t)n_blocks + 1, sizeof(*sums->starts));
     if (sums->starts == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "%llu blocks", (unsigned long long)n_blocks);
     }
