@@ -1,7 +1,6 @@
 #include <assert.h>
 #include <confed/v1/federation.pb-c.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/base/text.h"
 #include "common/base/unconst.h"
@@ -234,28 +233,29 @@ static int send_down(Confed__V1__Down *down, fed_link_send_fn send, void *arg, s
     return send(arg, fed_rpc_out_pack(&down->base), err);
 }
 
+static ProtobufCBinaryData hash(const uint8_t *bytes, size_t size)
+{
+    return (ProtobufCBinaryData){size, fed_unconst(bytes)};
+}
+
 static int
 send_plan(const struct fed_plan *plan, fed_link_send_fn send, void *arg, struct fed_err *err)
 {
     Confed__V1__Down down = CONFED__V1__DOWN__INIT;
     Confed__V1__Plan out = CONFED__V1__PLAN__INIT;
-    uint8_t sha256[FED_SHA256_SIZE];
-    uint8_t xxh128[FED_XXH128_SIZE];
     char **ids = list_ids(plan->client_ids, plan->n_clients);
     int rc;
 
     if (ids == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "plan");
     }
-    memcpy(sha256, plan->base_sha256, sizeof(sha256));
-    memcpy(xxh128, plan->base_xxh128, sizeof(xxh128));
     out.session_id = text(plan->session_id);
     out.round_id = text(plan->round_id);
     out.round_number = plan->round_number;
     out.plan_seq = plan->plan_seq;
     out.base_model_id = text(plan->base_model_id);
-    out.base_sha256 = (ProtobufCBinaryData){sizeof(sha256), sha256};
-    out.base_xxh128 = (ProtobufCBinaryData){sizeof(xxh128), xxh128};
+    out.base_sha256 = hash(plan->base_sha256, FED_SHA256_SIZE);
+    out.base_xxh128 = hash(plan->base_xxh128, FED_XXH128_SIZE);
     out.base_size_bytes = plan->base_size_bytes;
     out.scale_bits = plan->scale_bits;
     out.n_scale_bits = plan->n_tensors;
@@ -279,21 +279,17 @@ static int send_validate(const struct fed_validate *validate,
 {
     Confed__V1__Down down = CONFED__V1__DOWN__INIT;
     Confed__V1__Validate out = CONFED__V1__VALIDATE__INIT;
-    uint8_t sha256[FED_SHA256_SIZE];
-    uint8_t xxh128[FED_XXH128_SIZE];
     char **ids = list_ids(validate->client_ids, validate->n_clients);
     int rc;
 
     if (ids == NULL) {
         return fed_err_set(err, FED_E_NOMEM, "validation");
     }
-    memcpy(sha256, validate->sha256, sizeof(sha256));
-    memcpy(xxh128, validate->xxh128, sizeof(xxh128));
     out.session_id = text(validate->session_id);
     out.round_id = text(validate->round_id);
     out.model_id = text(validate->model_id);
-    out.sha256 = (ProtobufCBinaryData){sizeof(sha256), sha256};
-    out.xxh128 = (ProtobufCBinaryData){sizeof(xxh128), xxh128};
+    out.sha256 = hash(validate->sha256, FED_SHA256_SIZE);
+    out.xxh128 = hash(validate->xxh128, FED_XXH128_SIZE);
     out.size_bytes = validate->size_bytes;
     out.client_ids = ids;
     out.n_client_ids = validate->n_clients;
@@ -356,7 +352,7 @@ int fed_down_encode(const struct fed_down *down,
         break;
     case FED_DOWN_AHEAD:
         ahead.model_id = text(down->ahead.model_id);
-        ahead.xxh128 = (ProtobufCBinaryData){FED_XXH128_SIZE, fed_unconst(down->ahead.xxh128)};
+        ahead.xxh128 = hash(down->ahead.xxh128, FED_XXH128_SIZE);
         ahead.size_bytes = down->ahead.size_bytes;
         out.message_case = CONFED__V1__DOWN__MESSAGE_AHEAD;
         out.ahead = &ahead;
