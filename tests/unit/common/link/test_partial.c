@@ -140,15 +140,21 @@ static void test_without_entries_there_are_no_sums(void **state)
     fed_partial_deinit(&in);
 }
 
+/* A partial of three sums and three entries, and its bytes. */
+static struct fed_buf write_small(struct fixture *f)
+{
+    struct fed_partial out = make_partial(3, 3);
+
+    assert_int_equal(fed_partial_write(f->path, &out, f->sums, &f->err), 0);
+    return test_file_read(f->path);
+}
+
 static void test_cut_or_changed_anywhere_is_corrupt(void **state)
 {
     struct fixture *f = *state;
-    struct fed_partial out = make_partial(3, 3);
     struct fed_partial in = {0};
-    struct fed_buf file;
+    struct fed_buf file = write_small(f);
 
-    assert_int_equal(fed_partial_write(f->path, &out, f->sums, &f->err), 0);
-    file = test_file_read(f->path);
     for (size_t i = 0; i < file.size; i++) {
         test_file_write(f->path, file.data, i);
         assert_int_equal(fed_partial_open(f->path, &in, &f->err), -FED_E_CORRUPT);
@@ -212,12 +218,9 @@ static void test_contents_that_do_not_agree(void **state)
 static void test_widths_that_do_not_agree(void **state)
 {
     struct fixture *f = *state;
-    struct fed_partial out = make_partial(3, 3);
     struct fed_partial in = {0};
-    struct fed_buf file;
+    struct fed_buf file = write_small(f);
 
-    assert_int_equal(fed_partial_write(f->path, &out, f->sums, &f->err), 0);
-    file = test_file_read(f->path);
     const size_t at = file.size - FED_DIGEST_SIZE - sizeof(int64_t) * 3 - 1; /* of the only block */
     assert_int_equal(file.data[at], 8);
     for (unsigned width = 0; width < 256; width++) {
@@ -295,12 +298,9 @@ static void test_many_blocks(void **state)
 static void test_huge_counts(void **state)
 {
     struct fixture *f = *state;
-    struct fed_partial out = make_partial(3, 3);
-    struct fed_buf file;
+    struct fed_buf file = write_small(f);
     static const uint64_t values[] = {UINT64_MAX, 100001, 1ULL << 60};
 
-    assert_int_equal(fed_partial_write(f->path, &out, f->sums, &f->err), 0);
-    file = test_file_read(f->path);
     /* n_params, n_tensors, n_entries; after magic, size, two texts, plan_seq and base */
     const size_t start = 16 + 2 + 2 + 2 + 6 + 8 + 32;
     const size_t places[] = {start, start + 16, start + 24 + 16};
