@@ -1,6 +1,6 @@
 /* Sums in as few bytes as they need: blocks of int64, each value of a block in the bytes that its
  * largest one takes, little-endian, two's complement. What a round adds up to uses few of the 64
- * bits that it might: of a block of 8 * n bytes 4 * n or 5 * n are left.
+ * bits that it might: of 8 bytes a value two to five are left, more where there are more examples.
  *
  * Pure functions, any thread. Cost: O(n), no allocation.
  */
