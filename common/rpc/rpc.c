@@ -15,6 +15,7 @@
     (RPC_CONNECT_MS / 10 + 200)   /* times 10 ms for gRPC's own threads to end */
 #define MMAP_THRESHOLD (8 << 20)  /* bytes: chunks come from the heap, not from fresh pages, … */
 #define TRIM_THRESHOLD (16 << 20) /* … and so much of it is kept for the next ones */
+#define ARENA_MAX      1 /* what one thread frees another takes: an arena each keeps its own peak */
 
 void rpc_op_init(struct rpc_op *op, fed_event_fn fn, void *arg)
 {
@@ -57,6 +58,7 @@ int fed_rpc_new(struct fed_loop *loop, struct fed_rpc **ret_rpc, struct fed_err 
     (void)setenv("GRPC_VERBOSITY", "NONE", 0);
     (void)mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
     (void)mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+    (void)mallopt(M_ARENA_MAX, ARENA_MAX);
     /* NOLINTEND(concurrency-mt-unsafe) */
     rpc->loop = loop;
     (void)sigfillset(&all);
