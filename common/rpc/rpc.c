@@ -37,7 +37,7 @@ static void *run_thread(void *arg)
             struct rpc_op *op = event.tag;
             RPC_CONSUME(op);
             op->is_ok = event.success != 0;
-            fed_loop_post(rpc->loop, &op->event);
+            fed_loop_hand(rpc->loop, &op->event);
         }
     }
 }

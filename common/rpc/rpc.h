@@ -1,7 +1,8 @@
 /* Remote procedure calls over gRPC, seen from the loop.
  *
- * One struct fed_rpc a process: it owns the completion queue and its thread. That thread only moves
- * bytes; every callback of this folder runs on the loop thread, so those who use it need no locks.
+ * One struct fed_rpc a process: it owns the completion queue and its thread. That thread moves
+ * bytes and hands what is done to the loop; every callback of this folder runs in the loop, so
+ * those who use it need no locks.
  *
  *   server:  method fn(call, request)  --set-->  on_message* / on_sent*  -->  on_closed (once,
  * last) client:  fed_rpc_channel_call()             on_message* / on_sent*  -->  on_closed (once,

@@ -1,7 +1,7 @@
 /* What the files of this folder share. Nobody else includes this.
  *
  * Every batch is started on the loop thread, and every completion is handled there: the completion
- * thread only stamps the op and posts it. So a call's fields need no lock.
+ * thread only stamps the op and hands it over. So a call's fields need no lock.
  */
 #ifndef FED_COMMON_RPC_RPC_INSIDE_H
 #define FED_COMMON_RPC_RPC_INSIDE_H

@@ -2,27 +2,31 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "common/base/blocking.h"
 #include "common/base/clock.h"
 
+#define HAND_MAX 16 /* events run by a hand, its own among them: its thread has work of its own */
+
 struct fed_loop {
     struct { /* under lock */
         pthread_mutex_t lock;
-        pthread_cond_t wake;
+        pthread_cond_t wake; /* of the thread in fed_loop_run() */
         struct fed_list inbox;
+        uint64_t asleep_until_ms; /* that thread waits for a wake, or this; 0: it does not */
         bool is_stopped;
+        bool is_running; /* somebody is in fed_loop_run() */
+        bool is_held;    /* somebody is in the loop */
     } synced;
-    struct {                    /* loop thread */
+    struct {                    /* whoever is in the loop; nobody is: under lock */
         struct fed_list timers; /* by due_ms */
         uint64_t now_ms;
     } own;
-    pthread_t thread; /* valid while is_running */
-    _Atomic bool is_running;
 };
+
+static _Thread_local const struct fed_loop *current; /* the loop that this thread is in */
 
 int fed_loop_new(struct fed_loop **ret_loop, struct fed_err *err)
 {
@@ -47,44 +51,12 @@ int fed_loop_new(struct fed_loop **ret_loop, struct fed_err *err)
 struct fed_loop *fed_loop_free(struct fed_loop *loop)
 {
     if (loop != NULL) {
-        assert(!atomic_load(&loop->is_running));
+        assert(!loop->synced.is_running);
         (void)pthread_cond_destroy(&loop->synced.wake);
         (void)pthread_mutex_destroy(&loop->synced.lock);
         free(loop);
     }
     return NULL;
-}
-
-/* Take the next event, or wait for one until the first timer is due. Returns NULL when a timer is
- * due, or when the loop is stopped and the inbox empty (*ret_is_over). */
-static struct fed_event *next_event(struct fed_loop *loop, bool *ret_is_over)
-{
-    struct fed_link *link = NULL;
-
-    (void)pthread_mutex_lock(&loop->synced.lock);
-    for (;;) {
-        const struct fed_timer *first = NULL;
-
-        link = fed_list_take(&loop->synced.inbox);
-        *ret_is_over = link == NULL && loop->synced.is_stopped;
-        if (link != NULL || *ret_is_over) {
-            break;
-        }
-        loop->own.now_ms = fed_clock_mono_ms();
-        if (fed_list_is_empty(&loop->own.timers)) {
-            (void)pthread_cond_wait(&loop->synced.wake, &loop->synced.lock);
-            continue;
-        }
-        first = FED_CONTAINER_OF(loop->own.timers.head.next, struct fed_timer, link);
-        if (first->due_ms <= loop->own.now_ms) {
-            break;
-        }
-        const struct timespec until = {.tv_sec = (time_t)(first->due_ms / 1000U),
-                                       .tv_nsec = (long)(first->due_ms % 1000U) * 1000000L};
-        (void)pthread_cond_timedwait(&loop->synced.wake, &loop->synced.lock, &until);
-    }
-    (void)pthread_mutex_unlock(&loop->synced.lock);
-    return link == NULL ? NULL : FED_CONTAINER_OF(link, struct fed_event, link);
 }
 
 /* Run what is due now. What is started meanwhile waits for the next turn, even when it is due: a
@@ -111,22 +83,87 @@ static void run_timers(struct fed_loop *loop)
     }
 }
 
+static void enter_locked(struct fed_loop *loop)
+{
+    assert(!loop->synced.is_held && current == NULL);
+    loop->synced.is_held = true;
+    current = loop;
+    fed_blocking_allow(false);
+}
+
+static void leave_locked(struct fed_loop *loop)
+{
+    fed_blocking_allow(true);
+    current = NULL;
+    loop->synced.is_held = false;
+}
+
+/* In the loop, without the lock: what is due, then the event, if there is one. */
+static void run_turn(struct fed_loop *loop, struct fed_event *event)
+{
+    run_timers(loop);
+    if (event != NULL) {
+        event->fn(event->arg);
+    }
+}
+
+static struct fed_event *take_locked(struct fed_loop *loop)
+{
+    struct fed_link *link = fed_list_take(&loop->synced.inbox);
+
+    return link == NULL ? NULL : FED_CONTAINER_OF(link, struct fed_event, link);
+}
+
+/* When the first timer is due; UINT64_MAX: none runs. */
+static uint64_t due_ms(const struct fed_loop *loop)
+{
+    return fed_list_is_empty(&loop->own.timers)
+               ? UINT64_MAX
+               : FED_CONTAINER_OF(loop->own.timers.head.next, struct fed_timer, link)->due_ms;
+}
+
+/* Wait for a wake, or until then. */
+static void sleep_locked(struct fed_loop *loop, uint64_t until_ms)
+{
+    const struct timespec until = {.tv_sec = (time_t)(until_ms / 1000U),
+                                   .tv_nsec = (long)(until_ms % 1000U) * 1000000L};
+
+    loop->synced.asleep_until_ms = until_ms;
+    if (until_ms == UINT64_MAX) {
+        (void)pthread_cond_wait(&loop->synced.wake, &loop->synced.lock);
+    } else {
+        (void)pthread_cond_timedwait(&loop->synced.wake, &loop->synced.lock, &until);
+    }
+    loop->synced.asleep_until_ms = 0;
+}
+
 void fed_loop_run(struct fed_loop *loop)
 {
-    bool is_over = false;
+    (void)pthread_mutex_lock(&loop->synced.lock);
+    loop->synced.is_running = true;
+    for (;;) {
+        struct fed_event *event;
 
-    loop->thread = pthread_self();
-    atomic_store(&loop->is_running, true);
-    fed_blocking_allow(false);
-    while (!is_over) {
-        struct fed_event *event = next_event(loop, &is_over);
-        run_timers(loop);
-        if (event != NULL) {
-            event->fn(event->arg);
+        if (loop->synced.is_held) { /* who holds it wakes us if anything is left to do */
+            sleep_locked(loop, UINT64_MAX);
+            continue;
         }
+        event = take_locked(loop);
+        if (event == NULL && loop->synced.is_stopped) {
+            break;
+        }
+        if (event == NULL && due_ms(loop) > fed_clock_mono_ms()) {
+            sleep_locked(loop, due_ms(loop));
+            continue;
+        }
+        enter_locked(loop);
+        (void)pthread_mutex_unlock(&loop->synced.lock);
+        run_turn(loop, event);
+        (void)pthread_mutex_lock(&loop->synced.lock);
+        leave_locked(loop);
     }
-    fed_blocking_allow(true);
-    atomic_store(&loop->is_running, false);
+    loop->synced.is_running = false;
+    (void)pthread_mutex_unlock(&loop->synced.lock);
 }
 
 void fed_loop_stop(struct fed_loop *loop)
@@ -137,18 +174,59 @@ void fed_loop_stop(struct fed_loop *loop)
     (void)pthread_mutex_unlock(&loop->synced.lock);
 }
 
-void fed_loop_post(struct fed_loop *loop, struct fed_event *event)
+/* True: the thread in fed_loop_run() is to be woken. */
+static bool post_locked(struct fed_loop *loop, struct fed_event *event)
 {
-    bool is_first;
+    const bool is_first = fed_list_is_empty(&loop->synced.inbox); /* else it has been woken */
 
-    assert(event->fn != NULL);
-    (void)pthread_mutex_lock(&loop->synced.lock);
-    is_first = fed_list_is_empty(&loop->synced.inbox); /* else it has been woken, or is at work */
     if (!fed_link_is_linked(&event->link)) {
         fed_list_add(&loop->synced.inbox, &event->link);
     }
+    return is_first && !loop->synced.is_held; /* who holds the loop looks at the inbox in leaving */
+}
+
+void fed_loop_post(struct fed_loop *loop, struct fed_event *event)
+{
+    bool is_wake;
+
+    assert(event->fn != NULL);
+    (void)pthread_mutex_lock(&loop->synced.lock);
+    is_wake = post_locked(loop, event);
     (void)pthread_mutex_unlock(&loop->synced.lock);
-    if (is_first) { /* without the lock: who is woken wants it at once */
+    if (is_wake) { /* without the lock: who is woken wants it at once */
+        (void)pthread_cond_signal(&loop->synced.wake);
+    }
+}
+
+/* The event, and a bounded number of those that are posted meanwhile. True: as for post_locked().
+ */
+static bool hold_locked(struct fed_loop *loop, struct fed_event *event)
+{
+    enter_locked(loop);
+    for (unsigned i = 0; event != NULL; event = ++i < HAND_MAX ? take_locked(loop) : NULL) {
+        (void)pthread_mutex_unlock(&loop->synced.lock);
+        run_turn(loop, event);
+        (void)pthread_mutex_lock(&loop->synced.lock);
+    }
+    leave_locked(loop);
+    return !fed_list_is_empty(&loop->synced.inbox) || loop->synced.is_stopped ||
+           due_ms(loop) < loop->synced.asleep_until_ms;
+}
+
+void fed_loop_hand(struct fed_loop *loop, struct fed_event *event)
+{
+    bool is_wake;
+
+    assert(event->fn != NULL);
+    (void)pthread_mutex_lock(&loop->synced.lock);
+    if (loop->synced.is_running && !loop->synced.is_held &&
+        fed_list_is_empty(&loop->synced.inbox)) {
+        is_wake = hold_locked(loop, event);
+    } else {
+        is_wake = post_locked(loop, event);
+    }
+    (void)pthread_mutex_unlock(&loop->synced.lock);
+    if (is_wake) {
         (void)pthread_cond_signal(&loop->synced.wake);
     }
 }
@@ -189,5 +267,5 @@ void fed_timer_stop(struct fed_timer *timer)
 
 bool fed_loop_is_current(const struct fed_loop *loop)
 {
-    return atomic_load(&loop->is_running) && pthread_equal(loop->thread, pthread_self()) != 0;
+    return current == loop;
 }

@@ -1,12 +1,22 @@
-/* The loop: the one thread of a daemon that owns its mutable state.
+/* The loop: what a daemon's mutable state is owned by. One thread at a time is in it.
  *
- * Other threads reach it by posting events; it runs them in the order they were posted, and timers
- * when they are due. Events and timers are embedded in what they belong to: posting allocates
- * nothing and cannot fail, and the inbox is bounded by the number of things that exist.
+ * Whoever wants to reach that state posts an event; events run in the order they were posted, and
+ * timers when they are due. Events and timers are embedded in what they belong to: posting
+ * allocates nothing and cannot fail, and the inbox is bounded by the number of things that exist.
  *
  *     struct upload { struct fed_event ev; ... };
  *     fed_event_init(&upload->ev, on_chunk, upload);
  *     fed_loop_post(loop, &upload->ev);           any thread
+ *
+ * The thread in fed_loop_run() is in the loop whenever nobody else is. A thread that has nothing
+ * else to do with what it found (gRPC's, a worker with its job done) hands its event over instead,
+ * and runs it itself if the loop is free: nobody has to be woken for it.
+ *
+ *           fed_loop_run(): something to do           none left
+ *     free ---------------------------------> in run ----------> free, asleep until a timer is due
+ *     free --fed_loop_hand()--> in hand: runs its event, then those posted meanwhile --> free
+ *
+ * "The loop thread" in this tree is the thread that is in the loop.
  *
  * An event that is still waiting may be posted again: it runs once. An event must outlive its run:
  * take it out with fed_loop_cancel() before its memory goes.
@@ -58,7 +68,13 @@ void fed_loop_run(struct fed_loop *loop);
 
 void fed_loop_stop(struct fed_loop *loop); /* any thread; idempotent */
 
-void fed_loop_post(struct fed_loop *loop, struct fed_event *event);   /* any thread */
+void fed_loop_post(struct fed_loop *loop, struct fed_event *event); /* any thread */
+
+/* fed_loop_post(), or run the event at once, on this thread, if the loop is free, and with it what
+ * is posted meanwhile (a bounded number). From a thread that holds no lock, may be kept for as long
+ * as events run, and is not joined by any of them. Inside the loop it posts. */
+void fed_loop_hand(struct fed_loop *loop, struct fed_event *event);
+
 void fed_loop_cancel(struct fed_loop *loop, struct fed_event *event); /* loop thread; idempotent */
 
 /* Monotonic milliseconds, read once per turn of the loop. Loop thread. */
@@ -70,7 +86,7 @@ uint64_t fed_loop_now_ms(const struct fed_loop *loop);
 void fed_timer_start(struct fed_loop *loop, struct fed_timer *timer, uint64_t due_ms);
 void fed_timer_stop(struct fed_timer *timer); /* loop thread; idempotent */
 
-/* True on the thread that is in fed_loop_run(). For asserts in what must not block. */
+/* True on the thread that is in the loop. For asserts in what must not block. */
 bool fed_loop_is_current(const struct fed_loop *loop);
 
 #endif /* FED_COMMON_SYNC_LOOP_H */

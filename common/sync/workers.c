@@ -64,6 +64,7 @@ static void *run_thread(void *arg)
         }
         struct fed_job *job = FED_CONTAINER_OF(link, struct fed_job, link);
         struct fed_lane *lane = job->lane;
+        bool is_more; /* another job is ready: the loop is left to others */
 
         (void)pthread_mutex_unlock(&workers->synced.lock);
         job->work(job->arg);
@@ -71,9 +72,10 @@ static void *run_thread(void *arg)
         if (lane != NULL) {
             leave_lane_locked(workers, lane);
         }
+        is_more = !fed_list_is_empty(&workers->synced.ready);
         (void)pthread_mutex_unlock(&workers->synced.lock);
-        /* The loop may free the job as soon as it is posted: it is not touched after this. */
-        fed_loop_post(workers->loop, &job->done);
+        /* The loop may free the job as soon as it is handed over: it is not touched after. */
+        (is_more ? fed_loop_post : fed_loop_hand)(workers->loop, &job->done);
         (void)pthread_mutex_lock(&workers->synced.lock);
     }
     (void)pthread_cond_broadcast(&workers->synced.wake);

@@ -1,6 +1,7 @@
 /* Worker threads for what may block or takes long: disk, database, hashing, folding, training.
  *
- * A job is embedded in what it belongs to. `work` runs on some worker, then `done` on the loop.
+ * A job is embedded in what it belongs to. `work` runs on some worker, then `done` in the loop: on
+ * the same thread if the loop is free and no other job waits (fed_loop_hand()).
  * Between submit and done the job's owner must not touch what `work` uses.
  *
  * A lane runs its jobs one after the other, in the order of submission (one accumulator, one
@@ -20,7 +21,7 @@ typedef void (*fed_job_fn)(void *arg);
 
 struct fed_job {
     struct fed_link link;  /* under the pool's lock */
-    struct fed_event done; /* posted to the loop when the work has returned */
+    struct fed_event done; /* handed to the loop when the work has returned */
     fed_job_fn work;
     void *arg;
     struct fed_lane *lane; /* NULL: no order */

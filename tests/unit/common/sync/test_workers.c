@@ -186,6 +186,58 @@ static void test_free_waits_for_all_jobs(void **state)
     test_loop_start(&f->loop);
 }
 
+/* A pool of one: its second job must not wait for what the first one's end makes the loop do. */
+struct chain {
+    struct test_gate submitted;
+    struct test_gate second;
+    struct test_gate over;
+};
+
+static void await_second(void *arg)
+{
+    test_gate_wait(&((struct chain *)arg)->submitted, 1);
+}
+
+static void first_done(void *arg)
+{
+    test_gate_wait(&((struct chain *)arg)->second, 1);
+}
+
+static void second_work(void *arg)
+{
+    test_gate_open(&((struct chain *)arg)->second);
+}
+
+static void second_done(void *arg)
+{
+    test_gate_open(&((struct chain *)arg)->over);
+}
+
+static void test_a_ready_job_waits_for_no_event(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+    struct fed_job first;
+    struct fed_job second;
+    struct fed_workers *one = NULL;
+
+    test_gate_init(&chain.submitted);
+    test_gate_init(&chain.second);
+    test_gate_init(&chain.over);
+    assert_int_equal(fed_workers_new(f->loop.loop, 1, &one, NULL), 0);
+    fed_job_init(&first, await_second, first_done, &chain);
+    fed_job_init(&second, second_work, second_done, &chain);
+    fed_workers_submit(one, NULL, &first);
+    fed_workers_submit(one, NULL, &second);
+    test_gate_open(&chain.submitted);
+    test_gate_wait(&chain.over, 1);
+    one = fed_workers_free(one);
+    test_loop_call(&f->loop, no_more, NULL);
+    test_gate_deinit(&chain.submitted);
+    test_gate_deinit(&chain.second);
+    test_gate_deinit(&chain.over);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +246,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_lane_keeps_its_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_jobs_run_side_by_side, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_free_waits_for_all_jobs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_ready_job_waits_for_no_event, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
