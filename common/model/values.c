@@ -40,66 +40,53 @@ FED_VECTORS bool fed_singles_are_finite(const uint8_t *bytes, size_t n)
     return found == 0;
 }
 
-static double highest(const double lanes[LANES])
+/* The bits of |value|: among values they rise as these do, an infinity is above them and a NaN
+ * above all; and of integers the compiler finds the highest in vectors. */
+static inline int64_t magnitude_bits(double value)
 {
-    double most = 0;
+    int64_t bits;
 
-    for (size_t k = 0; k < LANES; k++) {
-        most = lanes[k] > most ? lanes[k] : most;
-    }
-    return most;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits & INT64_MAX;
 }
 
-/* Without their sign finite values rise as their bits do, and of integers the compiler finds the
- * highest in vectors. */
+static inline double value_of_bits(int64_t bits)
+{
+    double value;
+
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
 FED_VECTORS double fed_values_magnitude(const double *values, size_t n)
 {
     int64_t most = 0;
-    double magnitude;
 
     for (size_t i = 0; i < n; i++) {
-        int64_t bits;
-        memcpy(&bits, values + i, sizeof(bits));
-        bits &= INT64_MAX;
+        const int64_t bits = magnitude_bits(values[i]);
         most = bits > most ? bits : most;
     }
-    memcpy(&magnitude, &most, sizeof(magnitude));
-    return magnitude;
+    return value_of_bits(most);
 }
 
 FED_VECTORS double fed_values_distance(const double *a, const double *b, size_t n)
 {
-    double most[LANES] = {0};
-    size_t i = 0;
+    int64_t most = 0;
 
-    for (; i + LANES <= n; i += LANES) {
-        for (size_t k = 0; k < LANES; k++) {
-            const double value = fabs(a[i + k] - b[i + k]);
-            most[k] = value > most[k] ? value : most[k];
-        }
+    for (size_t i = 0; i < n; i++) {
+        const int64_t bits = magnitude_bits(a[i] - b[i]);
+        most = bits > most ? bits : most;
     }
-    for (; i < n; i++) {
-        const double value = fabs(a[i] - b[i]);
-        most[0] = value > most[0] ? value : most[0];
-    }
-    return highest(most);
+    return value_of_bits(most);
 }
 
 FED_VECTORS double fed_singles_distance(const uint8_t *a, const uint8_t *b, size_t n)
 {
-    double most[LANES] = {0};
-    size_t i = 0;
+    int64_t most = 0;
 
-    for (; i + LANES <= n; i += LANES) {
-        for (size_t k = 0; k < LANES; k++) {
-            const double value =
-                fabs(fed_single_at(a + 4 * (i + k)) - fed_single_at(b + 4 * (i + k)));
-            most[k] = value > most[k] ? value : most[k];
-        }
+    for (size_t i = 0; i < n; i++) {
+        const int64_t bits = magnitude_bits(fed_single_at(a + 4 * i) - fed_single_at(b + 4 * i));
+        most = bits > most ? bits : most;
     }
-    for (; i < n; i++) {
-        const double value = fabs(fed_single_at(a + 4 * i) - fed_single_at(b + 4 * i));
-        most[0] = value > most[0] ? value : most[0];
-    }
-    return highest(most);
+    return value_of_bits(most);
 }

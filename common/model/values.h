@@ -31,7 +31,8 @@ static inline double fed_single_at(const uint8_t *bytes)
     return (double)value;
 }
 
-/* The same of float32 as they lie in a file, each taken to a double first. */
+/* The same of float32 as they lie in a file, each taken to a double first. Where a or b are not
+ * finite it is not finite either: NaN or infinity. */
 double fed_singles_distance(const uint8_t *a, const uint8_t *b, size_t n);
 
 #endif /* FED_COMMON_MODEL_VALUES_H */

@@ -102,9 +102,38 @@ static void test_singles_apart(void **state)
         b[i] = (double)values[1];
     }
     for (size_t n = 0; n <= N_MAX; n++) {
-        const double want = fed_values_distance(a, b, n);
         const double have = fed_singles_distance(x + 1, y + 3, n);
+        double want = 0;
+        for (size_t i = 0; i < n; i++) {
+            want = fabs(a[i] - b[i]) > want ? fabs(a[i] - b[i]) : want;
+        }
         assert_memory_equal(&have, &want, sizeof(want));
+    }
+}
+
+/* Wherever it stands, on either side or on both, and whatever is the largest beside it. */
+static void test_no_finite_distance_of_what_is_not_finite(void **state)
+{
+    static const float bad[] = {(float)NAN, (float)INFINITY, -(float)INFINITY};
+    float x[N_MAX];
+    float y[N_MAX];
+
+    (void)state;
+    fill();
+    for (size_t i = 0; i < N_MAX; i++) {
+        x[i] = i % 5 == 0 ? 3.4028235e38F : (float)a[i];
+        y[i] = i % 7 == 0 ? -3.4028235e38F : (float)b[i];
+    }
+    for (size_t n = 0; n <= N_MAX; n++) {
+        assert_true(isfinite(fed_singles_distance((uint8_t *)x, (uint8_t *)y, n)) != 0);
+        for (size_t i = 0; i < n; i++) {
+            const float was[] = {x[i], y[i]};
+            x[i] = (n + i) % 4 == 3 ? x[i] : bad[(n + i) % 4];
+            y[i] = (n + i) % 4 == 3 ? bad[i % 3] : i % 2 == 0 ? x[i] : y[i];
+            assert_true(isfinite(fed_singles_distance((uint8_t *)x, (uint8_t *)y, n)) == 0);
+            x[i] = was[0];
+            y[i] = was[1];
+        }
     }
 }
 
@@ -115,6 +144,7 @@ int main(void)
         cmocka_unit_test(test_singles_as_they_lie),
         cmocka_unit_test(test_the_largest),
         cmocka_unit_test(test_singles_apart),
+        cmocka_unit_test(test_no_finite_distance_of_what_is_not_finite),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
