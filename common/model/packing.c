@@ -12,11 +12,11 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 
 FED_VECTORS size_t fed_pack_width(const int64_t *values, size_t n)
 {
-    uint64_t bits = 0;
+    uint64_t bits = 0; /* where a bit differs from the one below it (a 0 below the lowest): from
+                        * the highest of these places on up, all are the sign */
 
     for (size_t i = 0; i < n; i++) {
-        bits |= (uint64_t)(values[i] ^ (values[i] >> 63)) << 1; /* with room for the sign */
-        bits |= (uint64_t)values[i] >> 63;
+        bits |= (uint64_t)values[i] ^ (uint64_t)values[i] << 1;
     }
     return bits == 0 ? 0 : (64U - (size_t)__builtin_clzll(bits) + 7U) / 8U;
 }
