@@ -2,7 +2,7 @@
 
 #include <assert.h>
 #include <fcntl.h>
-#include <libdeflate.h>
+#include <isa-l/crc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -221,5 +221,5 @@ int fed_both_once(const void *data,
 
 uint32_t fed_crc32(uint32_t crc, const void *data, size_t size)
 {
-    return libdeflate_crc32(crc, data, size);
+    return crc32_gzip_refl(crc, data, size);
 }

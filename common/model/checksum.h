@@ -1,5 +1,5 @@
 /* SHA-256 (FIPS 180-4), XXH3 (128 bits, xxHash 0.8) and CRC-32 (ISO-HDLC, as in ZIP), by OpenSSL,
- * libxxhash and libdeflate. Any thread. */
+ * libxxhash and ISA-L. Any thread. */
 #ifndef FED_COMMON_MODEL_CHECKSUM_H
 #define FED_COMMON_MODEL_CHECKSUM_H
 

@@ -59,7 +59,7 @@ DOORS = [
     (r"yaml\.h", r"(common/conf/|tests/)"),
     (r"openssl/", r"(common/model/checksum\.c|common/rpc/|reducer/blob/sigv4\.c|tests/)"),
     (r"expat\.h", r"(reducer/blob/s3_xml\.c|tests/)"),
-    (r"libdeflate\.h", r"(common/model/|tests/)"),
+    (r"isa-l/", r"common/model/"),
     (r"xxhash\.h", r"common/model/"),
     (r"zlib\.h", r"(common/model/|client/data/|tests/)"),
     (r"archive(_entry)?\.h", r"(client/train/|tests/)"),

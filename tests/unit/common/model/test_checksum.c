@@ -1,7 +1,10 @@
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/base/id.h"
+#include "common/base/rand.h"
 #include "common/model/checksum.h"
 #include "tests/lib/fixture.h"
 
@@ -147,6 +150,44 @@ static void test_crc32_goes_on(void **state)
     assert_int_equal(fed_crc32(0, NULL, 0), 0);
 }
 
+/* ISO-HDLC, bit by bit. */
+static uint32_t plain_crc32(uint32_t crc, const uint8_t *bytes, size_t size)
+{
+    crc = ~crc;
+    for (size_t i = 0; i < size; i++) {
+        crc ^= bytes[i];
+        for (unsigned k = 0; k < 8; k++) {
+            crc = (crc & 1U) != 0 ? crc >> 1 ^ 0xEDB88320U : crc >> 1;
+        }
+    }
+    return ~crc;
+}
+
+/* Of every length, at the very beginning and the very end of memory that is there. */
+static void test_crc32_of_every_length(void **state)
+{
+    const uint64_t key = 11;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct fed_rand rand;
+    uint8_t *map = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *bytes = map + page;
+
+    (void)state;
+    assert_true(map != MAP_FAILED);
+    fed_rand_init(&rand, &key, 1);
+    for (size_t i = 0; i < page; i++) {
+        bytes[i] = (uint8_t)fed_rand_next(&rand);
+    }
+    assert_int_equal(mprotect(map, page, PROT_NONE), 0);
+    assert_int_equal(mprotect(bytes + page, page, PROT_NONE), 0);
+    for (size_t n = 0; n <= page; n += n < 1100 ? 1 : 107) {
+        const uint32_t before = (uint32_t)fed_rand_next(&rand);
+        assert_int_equal(fed_crc32(before, bytes, n), plain_crc32(before, bytes, n));
+        assert_int_equal(fed_crc32(0, bytes + page - n, n), plain_crc32(0, bytes + page - n, n));
+    }
+    (void)munmap(map, 3 * page);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +197,7 @@ int main(void)
         cmocka_unit_test(test_xxh128_of_files),
         cmocka_unit_test(test_both_at_once),
         cmocka_unit_test(test_crc32_goes_on),
+        cmocka_unit_test(test_crc32_of_every_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
