@@ -66,6 +66,9 @@ measure_singles(void *arg, uint64_t index, const uint8_t *bytes, size_t n, struc
     const double most = fed_singles_distance(bytes, base, n);
 
     (void)err;
+    if (!isfinite(most) && !fed_singles_are_finite(bytes, n)) {
+        return FED_FAULT_NOT_FINITE;
+    }
     for (size_t i = 0; i < n && most > measure->distance->value; i++) {
         if (fabs(fed_single_at(bytes + 4 * i) - fed_single_at(base + 4 * i)) >= most) {
             *measure->distance = (struct checking_distance){most, index + i};

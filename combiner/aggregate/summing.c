@@ -7,6 +7,7 @@
 
 #include "common/base/pages.h"
 #include "common/model/exact.h"
+#include "common/model/values.h"
 
 #define SEVERAL_MIN (1U << 19) /* elements that are worth a second thread */
 
@@ -106,6 +107,7 @@ struct fold {
     uint64_t n_calls_max; /* taking off: as many as were added */
     bool is_first;        /* nothing is in the sum yet */
     bool is_taking_off;
+    bool is_checked; /* what is not finite has been looked for */
 };
 
 enum {
@@ -157,6 +159,9 @@ fold_singles(void *arg, uint64_t index, const uint8_t *bytes, size_t n, struct f
     (void)err;
     if (fold->is_taking_off && fold->n_calls == fold->n_calls_max) {
         return FOLD_ENOUGH;
+    }
+    if (!fold->is_checked && !fed_singles_are_finite(bytes, n)) {
+        return FED_FAULT_NOT_FINITE;
     }
     if (fold->is_taking_off) {
         fed_exact_subtract_singles(sums, bytes, base, n, fold->examples, scale_bits);
@@ -311,6 +316,7 @@ int summing_fold(struct summing *summing,
         .summing = summing,
         .examples = (double)update->examples,
         .is_first = summing->is_empty,
+        .is_checked = update->is_checked,
     };
     struct fed_err why = {0};
     int rc;

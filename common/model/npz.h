@@ -95,7 +95,10 @@ typedef int (*fed_npz_singles_fn)(void *arg,
                                   size_t n,
                                   struct fed_err *err);
 
-/* fed_npz_read() of such a tensor: the same blocks, checks and outcomes. */
+/* fed_npz_read() of such a tensor: the same blocks, checks and outcomes, but that `fn` looks for
+ * what is not finite, in the pass over a block that it makes anyhow: unless the file is trusted, it
+ * returns FED_FAULT_NOT_FINITE where fed_singles_are_finite() is false. The words are found here.
+ */
 FED_NODISCARD int fed_npz_read_singles(struct fed_npz *npz,
                                        size_t tensor,
                                        fed_npz_singles_fn fn,

@@ -291,12 +291,12 @@ static int read_singles(struct stream *stream,
         const uint64_t left = tensor->n_elements - first;
         const size_t n = left < FED_NPZ_BLOCK ? (size_t)left : FED_NPZ_BLOCK;
         rc = stream_view(stream, NULL, n * sizeof(float), &bytes, err);
-        if (rc == 0 && !stream->npz->is_trusted && !fed_singles_are_finite(bytes, n)) {
-            (void)!fed_dtype_decode(tensor, bytes, n, values);
-            rc = check_finite(values, n, first, err); /* in its words */
-        }
         if (rc == 0) {
             rc = fn(arg, first, bytes, n, err);
+        }
+        if (rc == FED_FAULT_NOT_FINITE) {
+            (void)!fed_dtype_decode(tensor, bytes, n, values);
+            (void)!check_finite(values, n, first, err); /* in its words */
         }
     }
     return rc;

@@ -1,5 +1,6 @@
 /* A model file: open it, read all of it. */
 #include "common/model/npz.h"
+#include "common/model/values.h"
 #include "tests/fuzz/input.h"
 
 static int drop(void *arg, uint64_t index, const double *values, size_t n, struct fed_err *err)
@@ -22,7 +23,7 @@ drop_singles(void *arg, uint64_t index, const uint8_t *bytes, size_t n, struct f
     for (size_t i = 0; i < 4 * n; i++) {
         *sum += bytes[i]; /* all of them are there */
     }
-    return 0;
+    return fed_singles_are_finite(bytes, n) ? 0 : FED_FAULT_NOT_FINITE;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

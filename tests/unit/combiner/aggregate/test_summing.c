@@ -228,6 +228,11 @@ static void test_every_fault_has_its_reason(void **state)
     values[6010] = (double)NAN;
     test_model_write(f->path, values, shapes, N_TENSORS);
     assert_int_equal(judge(f, 1, detail), FED_REFUSAL_NOT_FINITE);
+    values[5017] = -(double)INFINITY; /* among float32, which are read where they lie */
+    test_model_write(f->path, values, shapes, N_TENSORS);
+    assert_int_equal(judge(f, 1, detail), FED_REFUSAL_NOT_FINITE);
+    assert_string_equal(detail, "0.npy: element 5017 is infinite");
+    values[5017] = f->values[5017];
     values[6010] = -1e300; /* finite, and its distance from the base is, too */
     test_model_write(f->path, values, shapes, N_TENSORS);
     assert_int_equal(judge(f, 1, detail), FED_REFUSAL_OUT_OF_RANGE);
@@ -291,6 +296,38 @@ static void test_a_failed_fold_leaves_every_bit(void **state)
     fed_buf_deinit(&bytes);
     free(before);
     free(values);
+}
+
+/* The same with a CRC-32 that holds. */
+static void test_what_is_not_finite_is_not_folded(void **state)
+{
+    static const size_t places[] = {0, 1024, 5999, 6049}; /* of float32, and a double */
+    struct fixture *f = *state;
+    struct summing *sum = NULL;
+    int64_t *before = malloc(N_ELEMENTS * sizeof(*before));
+    double *values = malloc(sizeof(f->values));
+
+    assert_non_null(before);
+    assert_non_null(values);
+    memcpy(values, f->values, sizeof(f->values));
+    values[3] += 0.5;
+    test_model_write(f->path, values, shapes, N_TENSORS);
+    assert_int_equal(summing_new(&f->base, &f->plan, &f->room, &sum, &f->err), 0);
+    assert_int_equal(fold(f, sum, f->path, 3), 0);
+    memcpy(before, summing_get_sums(sum), N_ELEMENTS * sizeof(*before));
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        const double was = values[places[i]];
+        values[places[i]] = (double)NAN;
+        test_model_write(f->path, values, shapes, N_TENSORS);
+        values[places[i]] = was;
+        assert_int_equal(fold(f, sum, f->path, 5), -FED_E_CORRUPT);
+        assert_non_null(strstr(f->err.msg, "is NaN"));
+        assert_false(summing_is_broken(sum));
+        assert_memory_equal(summing_get_sums(sum), before, N_ELEMENTS * sizeof(*before));
+    }
+    (void)summing_free(sum);
+    free(values);
+    free(before);
 }
 
 /* What a former sum has left in the memory is in no later one, also when a first fold fails. */
@@ -450,6 +487,7 @@ int main(void)
         TEST(test_every_fault_has_its_reason),
         TEST(test_a_missing_file_is_no_judgement),
         TEST(test_a_failed_fold_leaves_every_bit),
+        TEST(test_what_is_not_finite_is_not_folded),
         TEST(test_kept_memory_begins_at_zero),
         TEST(test_a_checked_file_is_not_checked_again),
         TEST(test_two_threads_give_the_same_bits),

@@ -5,6 +5,7 @@
 #include "common/base/text.h"
 #include "common/base/unconst.h"
 #include "common/model/npz.h"
+#include "common/model/values.h"
 #include "tests/lib/alloc_fault.h"
 #include "tests/lib/fixture.h"
 
@@ -57,6 +58,9 @@ keep_singles(void *arg, uint64_t index, const uint8_t *bytes, size_t n, struct f
     double values[FED_NPZ_BLOCK];
 
     assert_in_range(n, 1, FED_NPZ_BLOCK);
+    if (!fed_singles_are_finite(bytes, n)) {
+        return FED_FAULT_NOT_FINITE;
+    }
     assert_true(fed_dtype_decode(&tensor, bytes, n, values));
     return keep_values(arg, index, values, n, err);
 }
