@@ -21,6 +21,7 @@ int collector_new(const struct collector_config *config,
     fed_strmap_init(&collector->clients);
     fed_strmap_init(&collector->streams);
     fed_strmap_init(&collector->names);
+    fed_strmap_init(&collector->untold);
     fed_strmap_init(&collector->standings);
     fed_strmap_init(&collector->pending_tokens);
     fed_list_init(&collector->attached);
@@ -175,14 +176,25 @@ static int compare_states(const void *a, const void *b)
                   ((const struct fed_client_state *)b)->client_id);
 }
 
+/* Who is away and not to be known for it yet is listed as attached, whether its stream is here or
+ * not. */
 static bool hello_clients(const struct collector *collector, struct fed_hello *hello)
 {
+    const size_t n_max = collector->clients.n_items + collector->untold.n_items;
     const struct fed_client_state *state;
     size_t cursor = 0;
 
-    hello->clients = calloc(collector->clients.n_items + 1, sizeof(*hello->clients));
+    hello->clients = calloc(n_max + 1, sizeof(*hello->clients));
     while (hello->clients != NULL && (state = collector_next_client(collector, &cursor)) != NULL) {
-        hello->clients[hello->n_clients++] = *state;
+        if (fed_strmap_find(&collector->untold, state->client_id) == NULL) {
+            hello->clients[hello->n_clients++] = *state;
+        }
+    }
+    cursor = 0;
+    while (hello->clients != NULL &&
+           (state = fed_strmap_next(&collector->untold, &cursor, NULL)) != NULL) {
+        hello->clients[hello->n_clients] = *state;
+        hello->clients[hello->n_clients++].phase = FED_CLIENT_ATTACHED;
     }
     if (hello->clients != NULL && hello->n_clients > 1) {
         qsort(hello->clients, hello->n_clients, sizeof(*hello->clients), compare_states);

@@ -16,6 +16,8 @@
  *            ADMITTED --folded--> FOLDED             any of them --> refused, with a reason
  *
  *   client:  ATTACHED <--heartbeat, its limit--> SILENT --stream ended--> GONE
+ *            SILENT and GONE are told to the reducer, in a Hello too, once what is here of the
+ *            client's for an open round is decided: it counts, though nobody waits for its client
  *
  * The order of admission is the round protocol's (section 5): everything is checked before the
  * decision, the decision is taken on the loop, ADMIT is written before OK is answered. A refused

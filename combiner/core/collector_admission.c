@@ -242,6 +242,42 @@ bool admission_is_busy(const struct collector *collector,
     return false;
 }
 
+/* Is it undecided, and its client's, and its round open? */
+static bool may_count(const struct collector *collector, const struct collector_pending *pending)
+{
+    const struct collector_round *round = rounds_find(collector, pending->announcement.round_id);
+
+    return pending->state != PENDING_HELD && round != NULL &&
+           (round->state == FED_LINK_ROUND_PLANNED || round->state == FED_LINK_ROUND_COLLECTING);
+}
+
+bool admission_await(struct collector *collector, const char *client_id)
+{
+    bool is_any = false;
+
+    fed_list_for_each (link, &collector->pending) {
+        struct collector_pending *pending = FED_CONTAINER_OF(link, struct collector_pending, link);
+        if (strcmp(pending->announcement.client_id, client_id) == 0 &&
+            may_count(collector, pending)) {
+            pending->is_awaited = true;
+            is_any = true;
+        }
+    }
+    return is_any;
+}
+
+static bool is_awaited(const struct collector *collector, const char *client_id)
+{
+    fed_list_for_each (link, &collector->pending) {
+        const struct collector_pending *pending =
+            FED_CONTAINER_OF(link, struct collector_pending, link);
+        if (pending->is_awaited && strcmp(pending->announcement.client_id, client_id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t admission_count(const struct collector *collector, const char *round_id)
 {
     size_t n = 0;
@@ -275,11 +311,12 @@ static void remove_pending(struct collector *collector, struct collector_pending
     free(pending);
 }
 
-/* The end of an announcement, and of those that joined it. */
+/* The end of an announcement, and of those that joined it; what came of it has been told. */
 static void finish(struct collector *collector, struct collector_pending *pending, bool is_ok)
 {
     const struct collector_announcement announcement = pending->announcement;
     const bool is_held = pending->state == PENDING_HELD; /* nobody joins what may be forged */
+    bool was_awaited = false;
 
     fed_list_for_each (link, &collector->pending) {
         struct collector_pending *other = FED_CONTAINER_OF(link, struct collector_pending, link);
@@ -290,8 +327,12 @@ static void finish(struct collector *collector, struct collector_pending *pendin
             if (!other->is_forgotten) {
                 answer(collector, other->announcement.token, is_ok);
             }
+            was_awaited = was_awaited || other->is_awaited;
             remove_pending(collector, other);
         }
+    }
+    if (was_awaited && !is_awaited(collector, announcement.client_id)) {
+        clients_decided(collector, announcement.client_id);
     }
 }
 

@@ -34,15 +34,60 @@ bool clients_is_own(const struct collector *collector, const char *client_id, ui
     return client != NULL && (!collector->config.is_binding || client->connection == connection);
 }
 
-static void tell_state(struct collector *collector,
-                       const struct collector_client *client,
-                       enum fed_client_phase phase)
+static void tell_state(struct collector *collector, const struct fed_client_state *state)
 {
     struct fed_up *up = collector_push_up(collector, FED_UP_CLIENT_STATE);
 
     if (up != NULL) {
-        up->client_state = client->state;
-        up->client_state.phase = phase;
+        up->client_state = *state;
+    }
+}
+
+/* False: the reducer believes it attached already. */
+static bool forget_untold(struct collector *collector, const char *client_id)
+{
+    struct fed_client_state *state = fed_strmap_take(&collector->untold, client_id);
+
+    free(state);
+    return state != NULL;
+}
+
+/* Out of memory: false, and it is told at once. */
+static bool keep_untold(struct collector *collector, const struct fed_client_state *state)
+{
+    struct fed_client_state *kept = fed_strmap_find(&collector->untold, state->client_id);
+
+    if (kept == NULL) {
+        kept = calloc(1, sizeof(*kept));
+        if (kept == NULL ||
+            fed_strmap_put(&collector->untold, state->client_id, kept, NULL, NULL) < 0) {
+            free(kept);
+            return false;
+        }
+    }
+    *kept = *state;
+    return true;
+}
+
+/* It is SILENT or GONE. The reducer does not wait long, or not at all, for who is away: it would
+ * close the round over an update that is here, whole and in time, and not decided yet. So it hears
+ * of that update first. What comes later puts nothing off any more. */
+static void tell_away(struct collector *collector, const struct fed_client_state *state)
+{
+    if (admission_await(collector, state->client_id) && keep_untold(collector, state)) {
+        return;
+    }
+    (void)forget_untold(collector, state->client_id);
+    tell_state(collector, state);
+}
+
+void clients_decided(struct collector *collector, const char *client_id)
+{
+    struct fed_client_state *state = fed_strmap_take(&collector->untold, client_id);
+
+    if (state != NULL) {
+        tell_state(collector, state);
+        free(state);
     }
 }
 
@@ -53,7 +98,9 @@ void clients_heard(struct collector *collector, struct collector_client *client,
     fed_list_add(&collector->attached, &client->link);
     if (client->state.phase != FED_CLIENT_ATTACHED) {
         client->state.phase = FED_CLIENT_ATTACHED;
-        tell_state(collector, client, FED_CLIENT_ATTACHED);
+        if (!forget_untold(collector, client->state.client_id)) {
+            tell_state(collector, &client->state);
+        }
     }
 }
 
@@ -139,7 +186,8 @@ void collector_attach(struct collector *collector,
     }
     client->state.phase = FED_CLIENT_ATTACHED;
     clients_heard(collector, client, now_ms);
-    tell_state(collector, client, FED_CLIENT_ATTACHED);
+    (void)forget_untold(collector, client->state.client_id);
+    tell_state(collector, &client->state);
     admission_look(collector, client->state.client_id, now_ms);
     tasks_send(collector, client, now_ms);
 }
@@ -147,15 +195,16 @@ void collector_attach(struct collector *collector,
 void collector_detach(struct collector *collector, uint64_t stream, uint64_t now_ms)
 {
     struct collector_client *client = find_stream(collector, stream);
-    char client_id[FED_ID_SIZE];
+    struct fed_client_state state;
 
     if (client == NULL) {
         return; /* replaced by a newer one, and ended by us */
     }
-    fed_id_copy(client_id, client->state.client_id);
-    tell_state(collector, client, FED_CLIENT_GONE);
+    state = client->state;
+    state.phase = FED_CLIENT_GONE;
     remove_client(collector, client);
-    admission_look(collector, client_id, now_ms);
+    admission_look(collector, state.client_id, now_ms); /* what was held is its now */
+    tell_away(collector, &state);
 }
 
 void collector_heartbeat(struct collector *collector,
@@ -183,8 +232,8 @@ void clients_tick(struct collector *collector, uint64_t now_ms)
     while (client != NULL && now_ms - client->heard_ms >= limit_ms) {
         fed_link_remove(&client->link);
         client->state.phase = FED_CLIENT_SILENT;
-        tell_state(collector, client, FED_CLIENT_SILENT);
-        admission_look(collector, client->state.client_id, now_ms);
+        admission_look(collector, client->state.client_id, now_ms); /* what was held is its now */
+        tell_away(collector, &client->state);
         client = longest_unheard(collector);
     }
 }
@@ -297,10 +346,16 @@ void clients_free(struct collector *collector)
 {
     size_t cursor = 0;
     void *client;
+    void *state;
 
     while ((client = fed_strmap_next(&collector->clients, &cursor, NULL)) != NULL) {
         free(client);
     }
+    cursor = 0;
+    while ((state = fed_strmap_next(&collector->untold, &cursor, NULL)) != NULL) {
+        free(state);
+    }
+    fed_strmap_deinit(&collector->untold);
     fed_strmap_deinit(&collector->clients);
     fed_strmap_deinit(&collector->streams);
     fed_strmap_deinit(&collector->names);

@@ -115,6 +115,7 @@ struct collector_pending {
     uint64_t held_until_ms;  /* HELD */
     bool is_forgotten;       /* its caller went away: no ANSWER */
     uint64_t round_instance; /* LOGGING: into this round */
+    bool is_awaited;         /* its client is away, and the reducer is told when this is decided */
     uint64_t look;           /* of admission_look(), so that each is looked at once */
     struct fed_link link;    /* in collector.pending, in the order of arrival */
 };
@@ -128,10 +129,13 @@ struct collector {
         size_t capacity;
         size_t first;
     } queue;
-    struct fed_strmap clients;   /* client_id → struct collector_client, owned */
-    struct fed_strmap streams;   /* stream → the same, borrowed */
-    struct fed_strmap names;     /* connection/name → the same, borrowed */
-    struct fed_list attached;    /* struct collector_client, by heard_ms */
+    struct fed_strmap clients; /* client_id → struct collector_client, owned */
+    struct fed_strmap streams; /* stream → the same, borrowed */
+    struct fed_strmap names;   /* connection/name → the same, borrowed */
+    struct fed_list attached;  /* struct collector_client, by heard_ms */
+    /* client_id → struct fed_client_state, owned: who is away, SILENT or GONE, while the reducer is
+     * to believe it ATTACHED */
+    struct fed_strmap untold;
     struct fed_strmap standings; /* client_id → struct collector_standing, owned */
     char standings_session_id[FED_ID_SIZE];
     struct collector_round *rounds[COLLECTOR_ROUNDS_MAX]; /* owned, oldest first */
@@ -169,6 +173,8 @@ struct collector_client *clients_find(const struct collector *collector, const c
 bool clients_is_own(const struct collector *collector, const char *client_id, uint64_t connection);
 void clients_heard(struct collector *collector, struct collector_client *client, uint64_t now_ms);
 void clients_tick(struct collector *collector, uint64_t now_ms);
+/* What was awaited of this client is decided: if it is away still, the reducer hears it now. */
+void clients_decided(struct collector *collector, const char *client_id);
 uint64_t clients_due_ms(const struct collector *collector);
 void clients_begin_session(struct collector *collector, const char *session_id);
 bool clients_is_set_aside(const struct collector *collector, const char *client_id);
@@ -239,6 +245,9 @@ void admission_free(struct collector *collector);
 bool admission_is_busy(const struct collector *collector,
                        const char *round_id,
                        const char *client_id);
+/* The client is away. Are updates of its undecided that may yet count? Those that are here now are
+ * awaited: the end of the last of them is told to clients_decided(). */
+bool admission_await(struct collector *collector, const char *client_id);
 /* How many announcements for the round are on their way. */
 size_t admission_count(const struct collector *collector, const char *round_id);
 
