@@ -248,6 +248,74 @@ static void test_a_plan_ends_a_checkpoint(void **state)
                               "[  21.921] the session has ended: 1 rounds, 0 of them failed\n");
 }
 
+/* -- who is away before its update is decided ----------------------------------------------------
+ */
+
+/* All are training, and a check will take so long. */
+static void begin_slow(unsigned n_clients, uint64_t check_ms)
+{
+    begin(1, n_clients, 1);
+    world.settings.check_ms = check_ms;
+    while (world.sim.now_ms < 1800 && sim_step(&world.sim, 1800)) {
+    }
+}
+
+/* Ann's update by a connection that is not her stream's. */
+static void announce_elsewhere(struct client *ann)
+{
+    struct conn *conn = world_connect(&world, &ann->proc, &world.combiners[0].proc);
+
+    assert_non_null(conn);
+    for (unsigned i = 0; i < 2; i++) {
+        struct call_message *call = calloc(1, sizeof(*call));
+        assert_non_null(call);
+        call->call = i == 0 ? CALL_UPLOAD : CALL_ANNOUNCE;
+        fed_id_copy(call->client_id, ann->proc.name);
+        fed_id_copy(call->update_id, ann->update_id);
+        world_send(&world, conn, &ann->proc, combiner_called, call, free);
+    }
+}
+
+/* A NAT drop that nobody notices: what comes over the new connection is held until the old one is
+ * silent, and that makes ann one whom nobody waits for while her update is being checked. */
+static void test_silent_before_its_update_is_decided(void **state)
+{
+    struct client *ann = &world.clients[0];
+
+    (void)state;
+    begin_slow(2, 500);
+    ann->conn->is_up = false;
+    while (world.sim.now_ms < 5000 && sim_step(&world.sim, 5000)) {
+    }
+    announce_elsewhere(ann);
+    end();
+    expect_from("bob is done", "[   2.515] bob is done with round 1\n"
+                               "[  11.604] c1 answers ann OK\n"
+                               "[  11.606] c1 hears close 1/1\n"
+                               "[  11.609] c1 hands over round 1/1, 2 updates\n"
+                               "[  11.609]   accepted\n"
+                               "[  11.612] round 1 committed: ann bob\n"
+                               "[  11.614] the session has ended: 1 rounds, 0 of them failed\n");
+}
+
+/* She goes for good with her announcement made, and the check takes longer than one waits. */
+static void test_gone_before_its_update_is_decided(void **state)
+{
+    (void)state;
+    begin_slow(1, 25 * SECOND);
+    while (world.sim.now_ms < 3000 && sim_step(&world.sim, 3000)) {
+    }
+    world.clients[0].is_gone = true;
+    world_crash(&world, &world.clients[0].proc, 0);
+    end();
+    expect_from("ann is killed", "[   3.000] ann is killed\n"
+                                 "[  27.016] c1 hears close 1/1\n"
+                                 "[  27.019] c1 hands over round 1/1, 1 updates\n"
+                                 "[  27.019]   accepted\n"
+                                 "[  27.022] round 1 committed: ann\n"
+                                 "[  27.024] the session has ended: 1 rounds, 0 of them failed\n");
+}
+
 /* -- stops ------------------------------------------------------------------------------------ */
 
 static void test_the_store_is_away(void **state)
@@ -269,6 +337,8 @@ int main(void)
         cmocka_unit_test_teardown(test_an_upgrade_mid_round, tear_down),
         cmocka_unit_test_teardown(test_a_combiner_is_gone_for_good, tear_down),
         cmocka_unit_test_teardown(test_a_plan_ends_a_checkpoint, tear_down),
+        cmocka_unit_test_teardown(test_silent_before_its_update_is_decided, tear_down),
+        cmocka_unit_test_teardown(test_gone_before_its_update_is_decided, tear_down),
         cmocka_unit_test_teardown(test_the_store_is_away, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

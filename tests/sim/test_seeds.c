@@ -91,6 +91,7 @@ static struct world_settings draw_settings(struct fed_rand *rand)
     settings.checkpoint_at =
         fed_rand_below(rand, 2) == 0 ? 0 : 1 + (unsigned)fed_rand_below(rand, 3);
     settings.spoil = fed_rand_below(rand, 3) == 0 ? 4 : 0;
+    settings.check_ms = fed_rand_below(rand, 5) == 0 ? fed_rand_below(rand, 15 * SECOND) : 0;
     return settings;
 }
 

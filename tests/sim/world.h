@@ -46,6 +46,7 @@ struct world_settings {
         checkpoint_at; /* so many updates as files make a checkpoint of the sum; 0: none is made */
     unsigned spoil;    /* one in so many checkpoints cannot be read back */
     unsigned crash;    /* one in so many fault points kills its process */
+    uint64_t check_ms; /* so long takes a check longer than its least */
     unsigned roaming;  /* one in so many times a Confed client comes back to any combiner */
     bool is_upgraded;  /* who starts again was of protocol 1: its plan files lack the XXH3 */
     bool is_forged;    /* somebody sends updates in the clients' names; only in a world where their

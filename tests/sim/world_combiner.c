@@ -144,8 +144,9 @@ static void begin_check(struct combiner *combiner, const struct collector_action
     if (upload != NULL && upload->token == 0) {
         upload->token = action->token;
     }
-    world_after(&combiner->proc, world_delay(combiner->proc.world, 1, 40), work_check,
-                combiner_copy(action, sizeof(*action)));
+    world_after(&combiner->proc,
+                world_delay(combiner->proc.world, 1, 40) + combiner->proc.world->settings.check_ms,
+                work_check, combiner_copy(action, sizeof(*action)));
 }
 
 static void drop_update(struct combiner *combiner, uint64_t token)
