@@ -13,7 +13,8 @@
 #include "tests/contract/store_contract.h"
 #include "tests/lib/mongo_server.h"
 
-#define PATIENT "serverSelectionTimeoutMS=20000"
+#define PATIENT "serverSelectionTimeoutMS=20000&connectTimeoutMS=20000&socketTimeoutMS=60000"
+#define QUEUE   "700" /* ms that a call waits for a connection */
 #define HASTY   "serverSelectionTimeoutMS=600&connectTimeoutMS=500&socketTimeoutMS=700"
 
 static struct mongo_server server;
@@ -97,6 +98,17 @@ static json_int_t version_of(struct store *store, const char *key)
     version = json_integer_value(json_object_get(document, "version"));
     json_decref(document);
     return version;
+}
+
+static struct store *open_proxied(const struct mongo_proxy *proxy, const char *options)
+{
+    char text[FED_PATH_SIZE];
+    char name[64];
+
+    name_database(name);
+    (void)snprintf(text, sizeof(text), "mongodb://127.0.0.1:%u/%s?%s", mongo_proxy_port(proxy),
+                   name, options);
+    return open_url(text);
 }
 
 /* As the callers do: again while the store says that it is away. */
@@ -349,35 +361,39 @@ static void test_callers_do_not_pile_up(void **state)
 /* That all connections are in use says nothing of the server: the others still wait their turn. */
 static void test_a_full_pool_is_no_outage(void **state)
 {
+    struct mongo_proxy *proxy = mongo_proxy_start(server.port);
+    struct store *store =
+        open_proxied(proxy, "maxPoolSize=1&waitQueueTimeoutMS=" QUEUE "&socketTimeoutMS=60000");
     struct caller callers[3] = {0};
-    struct store *store;
     struct fed_err err = {0};
     json_t *document = NULL;
-    char name[64];
 
     (void)state;
-    name_database(name);
-    store = open_named(name, "maxPoolSize=1&waitQueueTimeoutMS=700&socketTimeoutMS=20000");
     assert_int_equal(insert_until(store, "x"), 0);
-    mongo_server_freeze(&server, true);
+    mongo_proxy_hold(proxy, "find");
     for (unsigned i = 0; i < 3; i++) { /* the first has the connection */
         callers[i].store = store;
         callers[i].n_calls = 1;
         assert_int_equal(pthread_create(&callers[i].thread, NULL, call_often, &callers[i]), 0);
         if (i == 0) {
-            (void)poll(NULL, 0, 200);
+            mongo_proxy_await_held(proxy);
             assert_int_equal(store_get(store, STORE_CLIENTS, "x", &document, &err),
                              -FED_E_UNAVAILABLE);
             assert_non_null(strstr(err.msg, "in use"));
         }
     }
-    (void)poll(NULL, 0, 300);
-    mongo_server_freeze(&server, false);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 1; i < 3; i++) {
         (void)pthread_join(callers[i].thread, NULL);
-        assert_int_equal(callers[i].n_failed, 0);
+        assert_int_equal(callers[i].n_failed, 1);
+        assert_true(callers[i].total_ms >= strtoul(QUEUE, NULL, 10)); /* it was not sent away */
     }
+    mongo_proxy_release(proxy);
+    (void)pthread_join(callers[0].thread, NULL);
+    assert_int_equal(callers[0].n_failed, 0);
+    assert_int_equal(store_get(store, STORE_CLIENTS, "x", &document, &err), 0);
+    json_decref(document);
     (void)store_close(store);
+    mongo_proxy_stop(proxy);
 }
 
 /* Stands before libc's, which libmongoc asks for the servers of a mongodb+srv URI: a DNS that takes
@@ -433,22 +449,11 @@ static void test_callers_do_not_ask_one_by_one(void **state)
 /* -- answers that get lost ----------------------------------------------------------------------
  */
 
-static struct store *open_proxied(struct mongo_proxy *proxy)
-{
-    char text[FED_PATH_SIZE];
-    char name[64];
-
-    name_database(name);
-    (void)snprintf(text, sizeof(text), "mongodb://127.0.0.1:%u/%s?%s", mongo_proxy_port(proxy),
-                   name, PATIENT);
-    return open_url(text);
-}
-
 /* Once: the call repeats its step and finds its own document. */
 static void test_a_lost_answer_is_no_failure(void **state)
 {
     struct mongo_proxy *proxy = mongo_proxy_start(server.port);
-    struct store *store = open_proxied(proxy);
+    struct store *store = open_proxied(proxy, PATIENT);
 
     (void)state;
     assert_int_equal(insert(store, "first", NULL), 0);
@@ -473,7 +478,7 @@ static void test_a_lost_answer_is_no_failure(void **state)
 static void test_a_write_called_again_ends_as_the_first(void **state)
 {
     struct mongo_proxy *proxy = mongo_proxy_start(server.port);
-    struct store *store = open_proxied(proxy);
+    struct store *store = open_proxied(proxy, PATIENT);
     struct fed_err err = {0};
 
     (void)state;
@@ -502,7 +507,7 @@ static void test_a_write_called_again_ends_as_the_first(void **state)
 static void test_many_inserts_called_again(void **state)
 {
     struct mongo_proxy *proxy = mongo_proxy_start(server.port);
-    struct store *store = open_proxied(proxy);
+    struct store *store = open_proxied(proxy, PATIENT);
     json_t *documents[20];
     int outcomes[20];
 
@@ -531,7 +536,7 @@ static void test_many_inserts_called_again(void **state)
 static void test_asking_about_a_server_writes_nothing(void **state)
 {
     struct mongo_proxy *proxy = mongo_proxy_start(server.port);
-    struct store *store = open_proxied(proxy);
+    struct store *store = open_proxied(proxy, PATIENT);
     struct store_about about;
 
     (void)state;
@@ -551,7 +556,7 @@ static void test_asking_about_a_server_writes_nothing(void **state)
 static void test_a_majority_is_waited_for(void **state)
 {
     struct mongo_proxy *proxy = mongo_proxy_start(server.port);
-    struct store *store = open_proxied(proxy);
+    struct store *store = open_proxied(proxy, PATIENT);
     struct fed_err err = {0};
 
     (void)state;
@@ -572,7 +577,7 @@ static void test_a_majority_is_waited_for(void **state)
 static void test_a_majority_of_many_is_waited_for(void **state)
 {
     struct mongo_proxy *proxy = mongo_proxy_start(server.port);
-    struct store *store = open_proxied(proxy);
+    struct store *store = open_proxied(proxy, PATIENT);
     struct fed_err err = {0};
     json_t *documents[5];
     int outcomes[5];

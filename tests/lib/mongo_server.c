@@ -13,6 +13,7 @@
 
 #include <bson/bson.h>
 
+#include "common/base/clock.h"
 #include "common/conf/conf.h"
 
 #define PAIRS_MAX 64
@@ -156,17 +157,24 @@ struct pair {
     int server; /* -1: this place is free */
     bool is_losing;
     bool is_doubted; /* the next answer */
+    bool is_held;    /* what comes from the server stays there */
+};
+
+enum mode {
+    MODE_LOSE,
+    MODE_DOUBT,
+    MODE_HOLD
 };
 
 struct mongo_proxy {
     int listener;
-    int wake[2]; /* a pipe: its end says stop */
+    int wake[2]; /* a pipe: a byte says release, its end stop */
     uint16_t to_port;
     pthread_t thread;
     struct pair pairs[PAIRS_MAX]; /* the thread's */
     pthread_mutex_t lock;
     char command[32]; /* under lock, as the following */
-    bool is_doubting; /* else the answers are lost */
+    enum mode mode;
     unsigned n_left;
     unsigned n_lost;
 };
@@ -211,10 +219,13 @@ static void look(struct mongo_proxy *proxy, struct pair *pair, const char *block
         for (size_t i = 0; i + n <= size && !is_wanted; i++) {
             is_wanted = memcmp(block + i, proxy->command, n) == 0;
         }
-        proxy->n_left -= is_wanted ? 1 : 0;
-        proxy->n_lost += is_wanted && !proxy->is_doubting ? 1 : 0;
-        pair->is_losing = pair->is_losing || (is_wanted && !proxy->is_doubting);
-        pair->is_doubted = is_wanted && proxy->is_doubting;
+    }
+    if (is_wanted) {
+        proxy->n_left--;
+        proxy->n_lost += proxy->mode == MODE_LOSE ? 1 : 0;
+        pair->is_losing = pair->is_losing || proxy->mode == MODE_LOSE;
+        pair->is_doubted = pair->is_doubted || proxy->mode == MODE_DOUBT;
+        pair->is_held = pair->is_held || proxy->mode == MODE_HOLD;
     }
     (void)pthread_mutex_unlock(&proxy->lock);
 }
@@ -223,13 +234,21 @@ static void look(struct mongo_proxy *proxy, struct pair *pair, const char *block
 static bool doubt(struct pair *pair)
 {
     uint8_t block[16384];
-    const ssize_t n = recv(pair->server, block, sizeof(block), 0);
-    bson_t *answer = n > 21 ? bson_new_from_data(block + 21, (size_t)n - 21) : NULL;
+    uint32_t size = 0;
+    bson_t *answer;
     bson_t error;
-    uint32_t size;
     bool is_sent;
 
-    assert_non_null(answer); /* small: it comes at once */
+    if (recv(pair->server, &size, sizeof(size), MSG_PEEK | MSG_WAITALL) != sizeof(size)) {
+        return false;
+    }
+    size = BSON_UINT32_FROM_LE(size);
+    assert_in_range(size, 22, sizeof(block));
+    if (recv(pair->server, block, size, MSG_WAITALL) != (ssize_t)size) {
+        return false;
+    }
+    answer = bson_new_from_data(block + 21, size - 21);
+    assert_non_null(answer);
     pair->is_doubted = false;
     (void)BSON_APPEND_DOCUMENT_BEGIN(answer, "writeConcernError", &error);
     (void)BSON_APPEND_INT32(&error, "code", 64);
@@ -288,16 +307,19 @@ static void *run_proxy(void *arg)
     for (;;) {
         struct pollfd fds[2 + 2 * PAIRS_MAX] = {{.fd = proxy->wake[0], .events = POLLIN},
                                                 {.fd = proxy->listener, .events = POLLIN}};
+        char word;
         for (size_t i = 0; i < PAIRS_MAX; i++) {
             const struct pair *pair = &proxy->pairs[i];
             fds[2 + 2 * i] = (struct pollfd){.fd = pair->client, .events = POLLIN};
-            fds[3 + 2 * i] = (struct pollfd){.fd = pair->server, .events = POLLIN};
+            fds[3 + 2 * i] =
+                (struct pollfd){.fd = pair->is_held ? -1 : pair->server, .events = POLLIN};
         }
         (void)poll(fds, 2 + 2 * PAIRS_MAX, -1);
-        if (fds[0].revents != 0) {
+        if (fds[0].revents != 0 && read(proxy->wake[0], &word, 1) == 0) {
             break;
         }
         for (size_t i = 0; i < PAIRS_MAX; i++) {
+            proxy->pairs[i].is_held = proxy->pairs[i].is_held && fds[0].revents == 0;
             if (proxy->pairs[i].server >= 0 && fds[2 + 2 * i].revents != 0) {
                 serve_pair(proxy, &proxy->pairs[i], true);
             }
@@ -333,23 +355,47 @@ uint16_t mongo_proxy_port(const struct mongo_proxy *proxy)
     return port_of(proxy->listener);
 }
 
-static void set(struct mongo_proxy *proxy, const char *command, unsigned n, bool is_doubting)
+static void set(struct mongo_proxy *proxy, const char *command, unsigned n, enum mode mode)
 {
     (void)pthread_mutex_lock(&proxy->lock);
     (void)snprintf(proxy->command, sizeof(proxy->command), "%s", command);
     proxy->n_left = n;
-    proxy->is_doubting = is_doubting;
+    proxy->mode = mode;
     (void)pthread_mutex_unlock(&proxy->lock);
 }
 
 void mongo_proxy_lose(struct mongo_proxy *proxy, const char *command, unsigned n)
 {
-    set(proxy, command, n, false);
+    set(proxy, command, n, MODE_LOSE);
 }
 
 void mongo_proxy_doubt(struct mongo_proxy *proxy, const char *command, unsigned n)
 {
-    set(proxy, command, n, true);
+    set(proxy, command, n, MODE_DOUBT);
+}
+
+void mongo_proxy_hold(struct mongo_proxy *proxy, const char *command)
+{
+    set(proxy, command, 1, MODE_HOLD);
+}
+
+void mongo_proxy_await_held(struct mongo_proxy *proxy)
+{
+    const uint64_t until_ms = fed_clock_mono_ms() + TEST_WAIT_MS;
+    bool is_held = false;
+
+    while (!is_held) {
+        assert_true(fed_clock_mono_ms() < until_ms);
+        (void)poll(NULL, 0, 5);
+        (void)pthread_mutex_lock(&proxy->lock);
+        is_held = proxy->mode == MODE_HOLD && proxy->n_left == 0;
+        (void)pthread_mutex_unlock(&proxy->lock);
+    }
+}
+
+void mongo_proxy_release(struct mongo_proxy *proxy)
+{
+    assert_int_equal(write(proxy->wake[1], "", 1), 1);
 }
 
 unsigned mongo_proxy_n_lost(struct mongo_proxy *proxy)

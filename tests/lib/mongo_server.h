@@ -1,6 +1,6 @@
 /* A server of MongoDB's protocol for tests: the one whose URI CONFED_TEST_MONGODB gives, else a
  * FerretDB of our own (scripts/go-part), which can be killed, frozen and started again. And a proxy
- * that loses answers, and doubts them.
+ * that loses answers, doubts them, and holds them back.
  */
 #ifndef TESTS_LIB_MONGO_SERVER_H
 #define TESTS_LIB_MONGO_SERVER_H
@@ -45,6 +45,11 @@ unsigned mongo_proxy_n_lost(struct mongo_proxy *proxy);
 /* The answers to the next n requests with this command say also that no majority has what was
  * written (writeConcernError), as a replica set's do whose secondaries lag. */
 void mongo_proxy_doubt(struct mongo_proxy *proxy, const char *command, unsigned n);
+/* The answer to the next request with this command stays away until it is released. Its coming is
+ * awaited for TEST_WAIT_MS at most. */
+void mongo_proxy_hold(struct mongo_proxy *proxy, const char *command);
+void mongo_proxy_await_held(struct mongo_proxy *proxy);
+void mongo_proxy_release(struct mongo_proxy *proxy);
 void mongo_proxy_stop(struct mongo_proxy *proxy);
 
 #endif /* TESTS_LIB_MONGO_SERVER_H */
