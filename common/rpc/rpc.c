@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,8 @@
 #define MMAP_THRESHOLD (8 << 20)  /* bytes: chunks come from the heap, not from fresh pages, … */
 #define TRIM_THRESHOLD (16 << 20) /* … and so much of it is kept for the next ones */
 #define ARENA_MAX      1 /* what one thread frees another takes: an arena each keeps its own peak */
+
+static atomic_uint n_open; /* of fed_rpc_new(): gRPC's own threads end with the last of them */
 
 void rpc_op_init(struct rpc_op *op, fed_event_fn fn, void *arg)
 {
@@ -74,6 +77,7 @@ int fed_rpc_new(struct fed_loop *loop, struct fed_rpc **ret_rpc, struct fed_err 
         free(rpc);
         return fed_err_set(err, FED_E_NOMEM, "no thread for gRPC");
     }
+    (void)atomic_fetch_add(&n_open, 1);
     *ret_rpc = rpc;
     return 0;
 }
@@ -81,6 +85,7 @@ int fed_rpc_new(struct fed_loop *loop, struct fed_rpc **ret_rpc, struct fed_err 
 struct fed_rpc *fed_rpc_free(struct fed_rpc *rpc)
 {
     const struct timespec pause = {.tv_nsec = 10000000};
+    bool is_last;
 
     if (rpc == NULL) {
         return NULL;
@@ -90,7 +95,8 @@ struct fed_rpc *fed_rpc_free(struct fed_rpc *rpc)
     grpc_completion_queue_destroy(rpc->queue);
     grpc_shutdown();
     /* The library offers no event for the end of its own threads. */
-    for (int i = 0; i < SHUTDOWN_WAIT_MAX && grpc_is_initialized() != 0; i++) {
+    is_last = atomic_fetch_sub(&n_open, 1) == 1;
+    for (int i = 0; is_last && i < SHUTDOWN_WAIT_MAX && grpc_is_initialized() != 0; i++) {
         (void)nanosleep(&pause, NULL);
     }
     free(rpc);

@@ -73,8 +73,8 @@ struct fed_rpc_call_ops {
  */
 FED_NODISCARD int fed_rpc_new(struct fed_loop *loop, struct fed_rpc **ret_rpc, struct fed_err *err);
 
-/* Waits for the thread; all servers and channels must have been freed, and the loop must not run
- * any more (or be the caller). Accepts NULL. */
+/* Waits for the thread, and after the last one of the process for gRPC's own, up to 5 s. All
+ * servers and channels must have been freed, and the loop must not run any more. Accepts NULL. */
 struct fed_rpc *fed_rpc_free(struct fed_rpc *rpc);
 
 /* -- a call, either side; loop thread only ------------------------------------------------- */
