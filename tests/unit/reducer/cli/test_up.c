@@ -183,7 +183,7 @@ static void test_what_dies_is_started_again_on_the_same_socket(void **state)
     assert_int_equal(count(f, "start client-1"), 1);
     assert_non_null(strstr(f->printed, "combiner-1 died (signal 9); starting it again in 0."));
     (void)snprintf(first, sizeof(first), "%s",
-                   strstr(f->trace + at(f, "start combiner-1"), " 127"));
+                   strstr(f->trace + at(f, "start combiner-1"), " 127.0.0.1:"));
     *strchr(first, '\n') = '\0';
     assert_int_equal(count(f, first), 2); /* the address it advertises */
 }
