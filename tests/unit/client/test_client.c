@@ -252,6 +252,7 @@ static void test_same_round_again_is_answered_from_the_kept_update(void **state)
     assert_true(fake_wait(f->fake, FAKE_STREAMS, 1));
     fake_send_train(f->fake, "model-1", "15", "");
     assert_true(fake_wait(f->fake, FAKE_UPDATES, 1));
+    assert_true(fake_wait(f->fake, FAKE_STATUSES, 3)); /* the client has heard of it, too */
     assert_update_is_model(f, &first);
     fake_send_train(f->fake, "model-1", "15", "");
     assert_true(fake_wait(f->fake, FAKE_UPDATES, 2));
