@@ -174,6 +174,14 @@ void fed_loop_stop(struct fed_loop *loop)
     (void)pthread_mutex_unlock(&loop->synced.lock);
 }
 
+static void unlock(struct fed_loop *loop, bool is_wake)
+{
+    (void)pthread_mutex_unlock(&loop->synced.lock);
+    if (is_wake) { /* without the lock: who is woken wants it at once */
+        (void)pthread_cond_signal(&loop->synced.wake);
+    }
+}
+
 /* True: the thread in fed_loop_run() is to be woken. */
 static bool post_locked(struct fed_loop *loop, struct fed_event *event)
 {
@@ -187,15 +195,9 @@ static bool post_locked(struct fed_loop *loop, struct fed_event *event)
 
 void fed_loop_post(struct fed_loop *loop, struct fed_event *event)
 {
-    bool is_wake;
-
     assert(event->fn != NULL);
     (void)pthread_mutex_lock(&loop->synced.lock);
-    is_wake = post_locked(loop, event);
-    (void)pthread_mutex_unlock(&loop->synced.lock);
-    if (is_wake) { /* without the lock: who is woken wants it at once */
-        (void)pthread_cond_signal(&loop->synced.wake);
-    }
+    unlock(loop, post_locked(loop, event));
 }
 
 /* The event, and a bounded number of those that are posted meanwhile. True: as for post_locked().
@@ -225,10 +227,7 @@ void fed_loop_hand(struct fed_loop *loop, struct fed_event *event)
     } else {
         is_wake = post_locked(loop, event);
     }
-    (void)pthread_mutex_unlock(&loop->synced.lock);
-    if (is_wake) {
-        (void)pthread_cond_signal(&loop->synced.wake);
-    }
+    unlock(loop, is_wake);
 }
 
 void fed_loop_cancel(struct fed_loop *loop, struct fed_event *event)
