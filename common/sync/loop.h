@@ -30,7 +30,8 @@
 #include "common/base/err.h"
 #include "common/base/list.h"
 
-/* Runs on the loop thread, never from inside the call that posted or started it. */
+/* Runs in the loop, never from inside the call that posted or started it: only fed_loop_hand() may
+ * run what it was given. */
 typedef void (*fed_event_fn)(void *arg);
 
 struct fed_event {
@@ -59,11 +60,13 @@ static inline void fed_timer_init(struct fed_timer *timer, fed_event_fn fn, void
 }
 
 /* The caller owns *ret_loop and frees it with fed_loop_free(), after fed_loop_run() has returned
- * and no other thread posts any more, or is in fed_loop_post(). Fails with FED_E_NOMEM. */
+ * and no other thread is in fed_loop_post() or fed_loop_hand(), or comes there any more. Fails with
+ * FED_E_NOMEM. */
 FED_NODISCARD int fed_loop_new(struct fed_loop **ret_loop, struct fed_err *err);
 struct fed_loop *fed_loop_free(struct fed_loop *loop); /* accepts NULL */
 
-/* Run on the calling thread until fed_loop_stop(). What is posted before the stop still runs. */
+/* Until fed_loop_stop(): run on the calling thread what no other one runs that hands it over. What
+ * is posted before the stop still runs; when it returns nobody is in the loop any more. */
 void fed_loop_run(struct fed_loop *loop);
 
 void fed_loop_stop(struct fed_loop *loop); /* any thread; idempotent */

@@ -42,7 +42,8 @@ FED_NODISCARD int fed_workers_new(struct fed_loop *loop,
                                   struct fed_err *err);
 
 /* Wait for the running and the waiting jobs, then end the threads. The `done` events have been
- * posted by then: run the loop out, or never again. Never from a worker. Accepts NULL. */
+ * posted by then: run the loop out, or never again. Never from a worker, nor in the loop, which a
+ * worker may be running. Accepts NULL. */
 struct fed_workers *fed_workers_free(struct fed_workers *workers);
 
 void fed_lane_init(struct fed_lane *lane);
