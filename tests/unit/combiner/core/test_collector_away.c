@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -23,13 +24,37 @@ static void begin_silent(struct desk *f)
     desk_expect(f, "check t1 u1\n");
 }
 
-/* The same, and her stream ends. */
+/* The same of another collector. */
+static void begin_silent_again(struct desk *f)
+{
+    desk_make(f, true, 3);
+    f->now_ms = 1000;
+    begin_silent(f);
+}
+
+/* Ann's update u1 is being checked as token 1, and her stream ends. */
 static void begin_gone(struct desk *f)
 {
     desk_open_round(f);
     desk_announce(f, 1, 1, "ann", "u1");
     collector_detach(f->collector, 11, f->now_ms);
     desk_expect(f, "check t1 u1\n");
+}
+
+/* U1 is found whole and is written down: it is admitted, then comes what `then` says. */
+static void admit(struct desk *f, const char *then)
+{
+    char trace[256];
+
+    desk_checked(f, 1, FED_REFUSAL_NONE);
+    desk_logged(f, 1);
+    (void)snprintf(trace, sizeof(trace),
+                   "log t1 ann u1 100\n"
+                   "fold 7/1 ann u1\n"
+                   "up admitted 7/1 ann u1 100\n"
+                   "answer t1 OK\n%s",
+                   then);
+    desk_expect(f, trace);
 }
 
 static void test_admitted_comes_before_silent(void **state)
@@ -53,13 +78,7 @@ static void test_admitted_comes_before_gone(void **state)
     struct desk *f = *state;
 
     begin_gone(f);
-    desk_checked(f, 1, FED_REFUSAL_NONE);
-    desk_logged(f, 1);
-    desk_expect(f, "log t1 ann u1 100\n"
-                   "fold 7/1 ann u1\n"
-                   "up admitted 7/1 ann u1 100\n"
-                   "answer t1 OK\n"
-                   "up ann is gone\n");
+    admit(f, "up ann is gone\n");
 }
 
 static void test_without_a_caller_it_is_the_same(void **state)
@@ -87,23 +106,17 @@ static void test_whatever_comes_of_it_silent_is_told(void **state)
                    "up refused 7 ann u1 not_finite (foreign)\n"
                    "answer t1 OK\n"
                    "up ann is silent\n");
-    desk_make(f, true, 3);
-    f->now_ms = 1000;
-    begin_silent(f);
+    begin_silent_again(f);
     desk_checked(f, 1, FED_REFUSAL_MAX);
     desk_expect(f, "answer t1 UNAVAILABLE\n"
                    "up ann is silent\n");
-    desk_make(f, true, 3);
-    f->now_ms = 1000;
-    begin_silent(f);
+    begin_silent_again(f);
     desk_checked(f, 1, FED_REFUSAL_NONE);
     collector_logged(f->collector, 1, false, f->now_ms);
     desk_expect(f, "log t1 ann u1 100\n"
                    "answer t1 UNAVAILABLE\n"
                    "up ann is silent\n");
-    desk_make(f, true, 3);
-    f->now_ms = 1000;
-    begin_silent(f);
+    begin_silent_again(f);
     desk_done(f, "7", FED_ROUND_FAILED);
     desk_expect(f, "drop round 7\n");
     desk_checked(f, 1, FED_REFUSAL_NONE);
@@ -204,12 +217,7 @@ static void test_who_is_heard_meanwhile_was_never_silent(void **state)
     begin_silent(f);
     desk_beat(f, "ann", 1);
     desk_expect(f, "");
-    desk_checked(f, 1, FED_REFUSAL_NONE);
-    desk_logged(f, 1);
-    desk_expect(f, "log t1 ann u1 100\n"
-                   "fold 7/1 ann u1\n"
-                   "up admitted 7/1 ann u1 100\n"
-                   "answer t1 OK\n");
+    admit(f, "");
     desk_beat(f, "bob", 2);
     desk_tick(f, SILENCE_MS + DESK_LIMIT_MS);
     desk_expect(f, "up ann is silent\n"
@@ -223,12 +231,7 @@ static void test_who_attaches_meanwhile_was_never_gone(void **state)
     begin_gone(f);
     desk_attach(f, "ann", 15, 5);
     desk_expect(f, "up ann is attached\n");
-    desk_checked(f, 1, FED_REFUSAL_NONE);
-    desk_logged(f, 1);
-    desk_expect(f, "log t1 ann u1 100\n"
-                   "fold 7/1 ann u1\n"
-                   "up admitted 7/1 ann u1 100\n"
-                   "answer t1 OK\n");
+    admit(f, "");
     collector_detach(f->collector, 15, f->now_ms);
     desk_expect(f, "up ann is gone\n");
 }
